@@ -30,6 +30,7 @@ from minibuild.store.database import Database
 
 if TYPE_CHECKING:
     from minibuild.frontend.policies import GuardedSources
+    from minibuild.graph.source_policy import Judge
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_NOTES = 1000
@@ -72,14 +73,17 @@ def frontend_request(
 
 
 def guarded_sources(
-    request: BuildRequest, definition: Definition, finder: ImageResolver
+    request: BuildRequest,
+    definition: Definition,
+    finder: ImageResolver,
+    judge: "Judge | None" = None,
 ) -> "GuardedSources | None":
-    """The sources of a build that has policies about them."""
-    if not request.source_policies:
+    """The sources of a build that has policies about them, or a judge."""
+    if not request.source_policies and judge is None:
         return None
     from minibuild.frontend.policies import GuardedSources
 
-    return GuardedSources(request.source_policies, finder, definition.directories)
+    return GuardedSources(request.source_policies, finder, definition.directories, judge)
 
 
 def convert(
@@ -89,10 +93,11 @@ def convert(
     finder: ImageResolver,
     warn: Warn,
     db: Database | None = None,
+    judge: "Judge | None" = None,
 ) -> FrontendResult:
     """The graph that the definition means. The frontend keeps its notes in `db`."""
     asked = frontend_request(request, definition, db)
-    guarded = guarded_sources(request, definition, finder)
+    guarded = guarded_sources(request, definition, finder, judge)
     if guarded is None:
         return frontend.convert(asked, finder, warn)
     return guarded.convert(frontend, asked, warn)

@@ -27,7 +27,7 @@ from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import GitSource, HttpSource, ImageSource, LocalSource, Source
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.graph.reference import SCRATCH
-from minibuild.graph.source_policy import Policy, decided
+from minibuild.graph.source_policy import Judge, Policy, decided
 from minibuild.graph.vertex import Vertex, topological
 
 _IMAGES = ("docker-image", "oci-layout")
@@ -35,19 +35,25 @@ _SCRATCH = f"docker-image://{SCRATCH}"
 
 
 class GuardedSources:
-    """The sources of one build under policies. An `ImageResolver`."""
+    """The sources of one build under policies, and under a judge if there is one. An
+    `ImageResolver`."""
 
     def __init__(
-        self, policies: Sequence[Policy], resolver: ImageResolver, folders: Mapping[str, str]
+        self,
+        policies: Sequence[Policy],
+        resolver: ImageResolver,
+        folders: Mapping[str, str],
+        judge: Judge | None = None,
     ) -> None:
         self._policies = policies
+        self._judge = judge
         self._resolver = resolver
         self._folders = folders
 
     def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
         """The image that is used for `ref`: see `graph.frontend.ImageResolver`."""
         before = _image_name(ref)
-        after = decided(self._policies, before)
+        after = self._decided(before, platform)
         if after == before:
             return self._resolver.resolve(ref, platform)
         if after.identifier.partition("://")[0] not in _IMAGES:
@@ -59,6 +65,10 @@ class GuardedSources:
         source = source_named(after, platform)
         assert isinstance(source, ImageSource)
         return self._resolver.resolve(source.ref, platform)
+
+    def _decided(self, source: Identified, platform: Platform | None) -> Identified:
+        found = decided(self._policies, source)
+        return found if self._judge is None else self._judge(found, platform)
 
     def convert(self, frontend: Frontend, request: FrontendRequest, warn: Warn) -> FrontendResult:
         """The graph that a frontend makes, with the sources that may be used."""
@@ -92,10 +102,11 @@ class GuardedSources:
 
     def _source(self, op: Source) -> Source:
         before = identified(op)
-        after = decided(self._policies, before)
+        platform = op.platform if isinstance(op, ImageSource) else None
+        after = self._decided(before, platform)
         if after == before:
             return op
-        platform = op.platform if isinstance(op, ImageSource) else host_platform()
+        platform = platform or host_platform()
         made = source_named(after, platform)
         if isinstance(made, ImageSource):
             return self._resolver.resolve(made.ref, platform).source
@@ -112,7 +123,7 @@ class GuardedSources:
         if not isinstance(context, ImageContext) or context.url == _SCRATCH:
             return context
         before = _image_name(context.url)
-        after = decided(self._policies, before)
+        after = self._decided(before, host_platform())
         scheme, _, rest = after.identifier.partition("://")
         if scheme in _IMAGES:
             return context  # Asked about again when it is looked for.

@@ -26,6 +26,7 @@ from minibuild.frontend.bridge import (
 )
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Built, LocalContext
+from minibuild.graph.source_policy import Judge
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
@@ -37,7 +38,7 @@ METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph", "llb")
 Scratch = Callable[[], AbstractContextManager[str]]
 
 
-def call(
+def call(  # noqa: PLR0913 - what surrounds a question
     request: BuildRequest,
     method: Method,
     *,
@@ -46,19 +47,20 @@ def call(
     report: Report = silent,
     cancelled: threading.Event | None = None,
     session: str = "",
+    judge: Judge | None = None,
 ) -> Mapping[str, Any]:
     """The answer of the frontend. Raises what a build raises before its first step.
 
     `scratch` makes a folder for a context that has to come from elsewhere. A graph for a BuildKit
-    names the `session` in which it finds the folders.
+    names the `session` in which it finds the folders. The `judge` is asked about each source.
     """
     report, cancelled = serialised(report), cancelled or threading.Event()
     if not session:  # Nothing runs, so there is nothing to be allowed.
         request = request._replace(allow=frozenset(ENTITLEMENTS))
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
-    definition = definition_of(request, scratch, finder, report, cancelled)
+    definition = definition_of(request, scratch, finder, report, cancelled, judge)
     try:
-        return _answer(request, definition, method, finder, report, session)
+        return _answer(request, definition, method, finder, report, session, judge)
     except BuildError as error:
         if error.span is not None and error.span.file == definition.source.name:
             error.source = definition.source
@@ -71,12 +73,13 @@ def definition_of(
     finder: ImageFinder,
     report: Report,
     cancelled: threading.Event,
+    judge: Judge | None = None,
 ) -> Definition:
     """What a question is about; a context from elsewhere is fetched for it."""
     definition = read_definition(request)
     if isinstance(definition.context, LocalContext):
         return definition
-    return _fetched(request, definition, finder, report, cancelled, scratch)
+    return _fetched(request, definition, finder, report, cancelled, scratch, judge)
 
 
 def finder_of(
@@ -100,12 +103,13 @@ def _fetched(
     report: Report,
     cancelled: threading.Event,
     scratch: Scratch,
+    judge: Judge | None,
 ) -> Definition:
     from minibuild.frontend.question_context import Asking, with_context
 
     with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
         client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
-        guarded = guarded_sources(request, definition, finder)
+        guarded = guarded_sources(request, definition, finder, judge)
         return with_context(definition, request, client, folder, guarded)
 
 
@@ -116,6 +120,7 @@ def _answer(
     finder: ImageFinder,
     report: Report,
     session: str,
+    judge: Judge | None,
 ) -> Mapping[str, Any]:
     frontend = frontend_of(request, definition)
     asked = frontend_request(request, definition)
@@ -127,9 +132,9 @@ def _answer(
 
         return graph_data(convert(frontend, request, definition, finder, warn).images)
     if method == "llb":
-        images = convert(frontend, request, definition, finder, warn).images
+        images = convert(frontend, request, definition, finder, warn, judge=judge).images
         return _llb(request, definition, images, frontend.language, session)
-    guarded = guarded_sources(request, definition, finder)
+    guarded = guarded_sources(request, definition, finder, judge)
     return frontend.subrequest(method, asked, guarded or finder, warn)
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.identifier import Identified
+from minibuild.graph.platform import Platform
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -51,6 +52,10 @@ class Policy(NamedTuple):
     """Rules, in the order in which they are tried."""
 
     rules: tuple[PolicyRule, ...]
+
+
+Judge = Callable[[Identified, Platform | None], Identified]
+"""Says what is used for a source: that itself, or another. Images have a platform."""
 
 
 def folders_of(policies: Iterable[Policy]) -> list[str]:

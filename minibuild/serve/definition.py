@@ -20,7 +20,7 @@ from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
-from minibuild.graph.source_policy import Policy, folders_of
+from minibuild.graph.source_policy import Judge, Policy, folders_of
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
@@ -28,6 +28,7 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
 from minibuild.serve.filesync import ask_for, receive
 from minibuild.serve.lending import image_names
+from minibuild.serve.policies import allow_reading
 from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent
 from minibuild.serve.uploads import UPLOADED, fetch_upload
@@ -100,6 +101,7 @@ class ClientDefinition:
     ) -> None:
         self.attributes = attributes
         self._given = given
+        self._policies = policies
         self._linked: str | None = None
         self._url = attributes.get("context", "")
         self._folder = folder
@@ -142,13 +144,16 @@ class ClientDefinition:
         if self._url.startswith(UPLOADED):
             self._uploaded = os.path.join(self._folder, ".uploaded")
             fetch_upload(build.session, self._url, self._uploaded)
+        main = [self.folders[MAIN]] if MAIN in self.folders else []
+        for local in (*self._definition_folder(), *main):
+            allow_reading(build, local, self._policies)
         with ExitStack() as calls:  # The client answers all of them at once.
             ignored = [
                 (_Asked(build, calls, local, [".dockerignore"]), self._empty(name))
                 for name, local in self.folders.items()
             ]
-            if not self._url or "dockerfilekey" in self.attributes:
-                self._fetch_dockerfile(build, calls)
+            for local in self._definition_folder():
+                self._fetch_dockerfile(build, calls, local)
             for asked, place in ignored:
                 try:
                     asked.receive(place)
@@ -156,10 +161,15 @@ class ClientDefinition:
                     if not is_absent(failure):  # A Dockerfile may need no context.
                         raise
 
-    def _fetch_dockerfile(self, build: "Build", calls: ExitStack) -> None:
+    def _definition_folder(self) -> Sequence[str]:
+        """The folder of the client with the Dockerfile, unless that comes with the context."""
+        if self._url and "dockerfilekey" not in self.attributes:
+            return ()
+        return (self.attributes.get("dockerfilekey", "dockerfile"),)
+
+    def _fetch_dockerfile(self, build: "Build", calls: ExitStack, local: str) -> None:
         given = self.attributes.get("filename", "") or "Dockerfile"
         names = [given, "dockerfile"] if given == "Dockerfile" else [given]
-        local = self.attributes.get("dockerfilekey", "dockerfile")
         place = self._given.get(local, "")
         if not place:
             place = os.path.join(self._folder, "definition")
@@ -221,7 +231,9 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def ask(request: BuildRequest, method: Method, root: str, report: Report) -> Mapping[str, Any]:
+def ask(
+    request: BuildRequest, method: Method, root: str, report: Report, judge: Judge | None = None
+) -> Mapping[str, Any]:
     """The answer to a question about the definition. Raises `Failure`."""
     try:
         return call(
@@ -230,6 +242,7 @@ def ask(request: BuildRequest, method: Method, root: str, report: Report) -> Map
             root=root,
             scratch=lambda: scratch_folder("minibuild-context-"),
             report=report,
+            judge=judge,
         )
     except BuildError as error:
         raise failure_of(error) from None

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
@@ -31,12 +30,11 @@ from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
-from minibuild.serve.policies import guarded, judged_policy, policies_of
+from minibuild.serve.policies import SourceJudge, guarded, judge_of, policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.session.request import BuildRequest, FrontendCall
 from minibuild.startup.tuples import NamedTuple
 
-_MAX_CONVERSIONS = 10
 Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
 """Makes lines and an exit code of the answer to a question."""
 
@@ -101,7 +99,7 @@ class Gateway:
         return _result(build, prepared, parts)
 
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
-        answer = ask(made, method, build.builder.root, build.status)
+        answer = ask(made, method, build.builder.root, build.status, judge_of(build))
         lines, code = self._show(method, answer)
         result = build.builder.types["Result"](metadata=answer_metadata(answer, lines, code))
         result.ref.SetInParent()
@@ -118,23 +116,26 @@ class _Part(NamedTuple):
 
 def _parts(build: Build, made: BuildRequest) -> tuple[BuildRequest, list[_Part]]:
     """The parts of a request, and that with what the client's judge of sources said of them."""
-    for _ in range(_MAX_CONVERSIONS):
-        parts = [_part(build, made, platform) for platform in made.platforms or (None,)]
-        judged = [judged_policy(build, part.definition) for part in parts]
-        found = tuple(policy for policy in judged if policy is not None)
-        if not found:
-            return made, parts
-        made = made._replace(source_policies=(*made.source_policies, *found))
-    raise Failure("too many policy requests")
+    judge = judge_of(build)
+    parts = [_part(build, made, platform, judge) for platform in made.platforms or (None,)]
+    return _judged(made, judge), parts
 
 
-def _part(build: Build, made: BuildRequest, platform: Platform | None) -> _Part:
+def _judged(made: BuildRequest, judge: SourceJudge | None) -> BuildRequest:
+    if judge is None:
+        return made
+    return made._replace(source_policies=(*made.source_policies, *judge.policies))
+
+
+def _part(
+    build: Build, made: BuildRequest, platform: Platform | None, judge: SourceJudge | None
+) -> _Part:
     """Raises `Failure`."""
     arguments = {k: v for k, v in made.build_args.items() if k != "BUILDKIT_MULTI_PLATFORM"}
     single = made._replace(platforms=(platform,) if platform else (), build_args=arguments)
-    answer = ask(single, "llb", build.builder.root, build.status)
+    answer = ask(single, "llb", build.builder.root, build.status, judge)
     definition = build.builder.types["Definition"].FromString(answer["definition"])
-    return _Part(single, definition, answer["config"])
+    return _Part(_judged(single, judge), definition, answer["config"])
 
 
 def _result(build: Build, whole: Prepared, parts: Sequence[_Part]) -> Any:

@@ -3,6 +3,7 @@
 Comes in: policies in requests, and the client's own judge of sources, a service in its session.
 Goes out: definitions with the sources that may be used, or a failure. The judge is asked about each
 source of a definition. It allows it, refuses it, names another, or asks what the source is first.
+An image that a Dockerfile names is asked about twice: by its name, and by the digest that this has.
 Rules: moby/buildkit `solver/llbsolver/policy.go`, `sourcepolicy/policysession`.
 Read next: `minibuild.graph.source_policy`, for the rules.
 """
@@ -17,6 +18,7 @@ from minibuild.buildkit.rpc import UNKNOWN, Failure
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
 from minibuild.graph.identifier import Identified, normalised
+from minibuild.graph.platform import Platform
 from minibuild.graph.source_policy import Policy, PolicyRule, decided
 from minibuild.serve.answers import failure_of
 from minibuild.serve.metadata import describe_source
@@ -28,6 +30,7 @@ _CHECK = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolic
 _AT_ONCE = 16
 _MAX_QUESTIONS = 10
 _ALLOW, _CONVERT = 0, 2
+_OF_PLATFORMS = ("docker-image://", "oci-layout://")
 
 
 def policies_of(messages: Iterable[Any]) -> tuple[Policy, ...]:
@@ -128,9 +131,10 @@ def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
     """Ask the client's judge. False if it named another source, about which it is to be asked."""
     types = build.builder.types
     asked = types["CheckPolicyRequest"](Source={"Source": source})
-    here = platform_of(platform)
-    asked.Platform.OS, asked.Platform.Architecture = here.os, here.architecture
-    asked.Platform.Variant, asked.Platform.OSVersion = here.variant, here.os_version
+    if source.identifier.startswith(_OF_PLATFORMS):
+        here = platform_of(platform)
+        asked.Platform.OS, asked.Platform.Architecture = here.os, here.architecture
+        asked.Platform.Variant, asked.Platform.OSVersion = here.variant, here.os_version
     for _ in range(_MAX_QUESTIONS):
         answer = build.builder.sessions.get(session).call(
             _CHECK, asked, types["CheckPolicyResponse"]
@@ -156,32 +160,62 @@ def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
 
 
 def _refusal(identifier: str, reasons: Sequence[str]) -> Failure:
-    """What the client's judge says, as a client shows it."""
+    """What the client's judge says, as a client shows it. buildx looks for these words."""
     why = f": {'; '.join(reasons)}" if reasons else ""
     said = {"action": 1, "denyMessages": [{"message": reason} for reason in reasons]}
     detail = ("policysession.DecisionResponse+json", json.dumps(said).encode())
-    return Failure(f"source {identifier} not allowed by policy{why}", UNKNOWN, [detail])
-
-
-def judged_policy(build: "Build", definition: Any) -> Policy | None:
-    """What the client's judge made of the sources of a Dockerfile, as a policy that says the same:
-    the build reads the Dockerfile again. None if all may be used as they are."""
-    before = [op.source for op in _sources(build, definition)]
-    after = [op.source for op in _sources(build, guarded(build, definition))]
-    rules = tuple(
-        PolicyRule(
-            "CONVERT",
-            one.identifier,
-            "EXACT",
-            updates=Identified(other.identifier, dict(other.attrs)),
-            place="the client's policy",
-        )
-        for one, other in zip(before, after, strict=True)
-        if one != other
+    return Failure(
+        f'source "{identifier}" not allowed by policy: action DENY{why}', UNKNOWN, [detail]
     )
-    return Policy(rules) if rules else None
 
 
-def _sources(build: "Build", definition: Any) -> list[Any]:
-    ops = map(build.builder.types["Op"].FromString, getattr(definition, "def"))
-    return [op for op in ops if op.HasField("source")]
+def allow_reading(build: "Build", folder: str, extra: Sequence[Policy] = ()) -> None:
+    """Ask whether the Dockerfile or an ignore file may be read in a folder of the client. Raises
+    `Failure`."""
+    source = build.builder.types["SourceOp"](identifier=f"local://{folder}")
+    allow(build, source, build.builder.types["Platform"](), extra)
+    if source.identifier != f"local://{folder}":
+        raise Failure(
+            f"a policy has {source.identifier} used for local://{folder}: the Dockerfile and the "
+            "ignore file are read where they are"
+        )
+
+
+class SourceJudge:
+    """The client's judge of the sources of a Dockerfile. `policy` says the same as it said: the
+    build reads the Dockerfile again."""
+
+    def __init__(self, build: "Build") -> None:
+        self._build = build
+        self._rules: dict[str, PolicyRule] = {}
+
+    def __call__(self, source: Identified, platform: Platform | None) -> Identified:
+        """What is used for a source. Raises `Failure`."""
+        if any(source.identifier.startswith(address) for address in self._build.linked):
+            return source  # Its build has asked about what it stands on.
+        types = self._build.builder.types
+        asked = types["SourceOp"](identifier=source.identifier, attrs=source.attributes)
+        message = types["Platform"]()
+        if platform is not None:
+            message.OS, message.Architecture = platform.os, platform.architecture
+            message.Variant, message.OSVersion = platform.variant, platform.os_version
+        allow(self._build, asked, message)
+        _pin(self._build, asked)
+        used = Identified(asked.identifier, dict(asked.attrs))
+        if used != source:
+            place = "the client's policy"
+            rule = PolicyRule("CONVERT", source.identifier, "EXACT", updates=used, place=place)
+            self._rules[source.identifier] = rule
+        return used
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """What it made of the sources so far."""
+        return (Policy(tuple(self._rules.values())),) if self._rules else ()
+
+
+def judge_of(build: "Build") -> SourceJudge | None:
+    """The judge of a build whose client has one, or was told what some sources are."""
+    if build.asked.SourcePolicySession or build.described:
+        return SourceJudge(build)
+    return None

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from minibuild.digest import digest_bytes
+from minibuild.graph.platform import host_platform
 from tests.support.buildkit_client import TYPES, Client, two_way, unary
 from tests.support.webserver import serving
 
@@ -97,10 +98,10 @@ def test_a_judge_in_the_session(
     verdicts = {
         "local://context": {"action": "CONVERT", "update": {"identifier": "local://other"}},
         "local://other": {"action": "ALLOW"},
+        "local://dockerfile": {"action": "ALLOW"},
     }
 
     def check(request: Any, context: Any) -> Any:
-        assert request.Platform.OS == "linux"
         asked.append(request.Source.Source.identifier)
         return TYPES["CheckPolicyResponse"](decision=verdicts[asked[-1]])
 
@@ -109,14 +110,50 @@ def test_a_judge_in_the_session(
     if definition is None:  # A Dockerfile is read with the folders that it names itself.
         verdicts["local://context"] = {"action": "ALLOW"}
         client.build({}, [("local", {})])
-        assert asked == ["local://context"]
+        assert asked == ["local://dockerfile", "local://context", "local://context"]
     else:
         client.build({}, [("local", {})], definition)
         assert asked == ["local://context", "local://other"]
         assert (client.received / "output-0/a").read_text() == "other\n"
     verdicts["local://context"] = {"action": "DENY", "denyMessages": [{"message": "not today"}]}
-    with pytest.raises(grpc.RpcError, match="local://context not allowed by policy: not today"):
+    refusal = 'source "local://context" not allowed by policy: action DENY: not today'
+    with pytest.raises(grpc.RpcError, match=refusal):
         client.build({}, [("tar", {})], definition)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dockerfile", "asked_last"),
+    [
+        ({}, "", "local://dockerfile"),
+        ({}, "FROM example.test/base:1\n", "docker-image://example.test/base:1"),
+        ({"platform": "linux/arm64"}, "FROM busybox\n", "docker-image://docker.io/library/busybox"),
+        ({"context": "http://127.0.0.1:1/x.tar"}, "FROM scratch\n", "http://127.0.0.1:1/x.tar"),
+        ({"context": "http://127.0.0.1:1/x.git#v1"}, "FROM scratch\n", "git://127.0.0.1:1/x.git#v1"),
+        ({"requestid": "frontend.outline"}, "FROM busybox\n", "docker-image://docker.io/"),
+    ],
+    ids=["dockerfile", "image", "platform", "archive", "git", "question"],
+)
+def test_a_judge_refuses_before_anything_is_fetched(
+    server: str, context: Path, attributes: Mapping[str, str], dockerfile: str, asked_last: str
+) -> None:
+    """An image is asked about by the name that the Dockerfile gives it: no registry is there."""
+    (context / "Dockerfile").write_text(dockerfile)
+    asked: list[Any] = []
+
+    def check(request: Any, context: Any) -> Any:
+        asked.append(request)
+        identifier = request.Source.Source.identifier
+        action = "DENY" if identifier.startswith(asked_last) else "ALLOW"
+        return TYPES["CheckPolicyResponse"](decision={"action": action})
+
+    handler = unary(check, TYPES["CheckPolicyRequest"], TYPES["CheckPolicyResponse"])
+    client = client_of(server, context, {JUDGE: {"CheckPolicy": handler}})
+    with pytest.raises(grpc.RpcError, match=f'source "{asked_last}.*" not allowed by policy'):
+        client.build(attributes, [("local", {})])
+    of_image = asked_last.startswith("docker-image://")
+    architecture = attributes.get("platform", f"linux/{host_platform().architecture}")
+    platform = asked[-1].Platform
+    assert f"{platform.OS}/{platform.Architecture}" == (architecture if of_image else "/")
 
 
 def test_exporters_in_the_session(server: str, context: Path) -> None:
