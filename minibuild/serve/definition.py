@@ -28,7 +28,7 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
 from minibuild.serve.filesync import ask_for, receive
 from minibuild.serve.lending import image_names
-from minibuild.serve.policies import allow_reading
+from minibuild.serve.policies import allowed_folder
 from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent
 from minibuild.serve.uploads import UPLOADED, fetch_upload
@@ -144,16 +144,16 @@ class ClientDefinition:
         if self._url.startswith(UPLOADED):
             self._uploaded = os.path.join(self._folder, ".uploaded")
             fetch_upload(build.session, self._url, self._uploaded)
-        main = [self.folders[MAIN]] if MAIN in self.folders else []
-        for local in (*self._definition_folder(), *main):
-            allow_reading(build, local, self._policies)
+        places = dict(self.folders)  # Named contexts are judged when a step reads them.
+        if MAIN in places:
+            places[MAIN] = allowed_folder(build, places[MAIN], self._policies)
         with ExitStack() as calls:  # The client answers all of them at once.
             ignored = [
                 (_Asked(build, calls, local, [".dockerignore"]), self._empty(name))
-                for name, local in self.folders.items()
+                for name, local in places.items()
             ]
-            for local in self._definition_folder():
-                self._fetch_dockerfile(build, calls, local)
+            if not self._url or "dockerfilekey" in self.attributes:
+                self._fetch_dockerfile(build, calls)
             for asked, place in ignored:
                 try:
                     asked.receive(place)
@@ -161,17 +161,13 @@ class ClientDefinition:
                     if not is_absent(failure):  # A Dockerfile may need no context.
                         raise
 
-    def _definition_folder(self) -> Sequence[str]:
-        """The folder of the client with the Dockerfile, unless that comes with the context."""
-        if self._url and "dockerfilekey" not in self.attributes:
-            return ()
-        return (self.attributes.get("dockerfilekey", "dockerfile"),)
-
-    def _fetch_dockerfile(self, build: "Build", calls: ExitStack, local: str) -> None:
+    def _fetch_dockerfile(self, build: "Build", calls: ExitStack) -> None:
         given = self.attributes.get("filename", "") or "Dockerfile"
         names = [given, "dockerfile"] if given == "Dockerfile" else [given]
+        local = self.attributes.get("dockerfilekey", "dockerfile")
         place = self._given.get(local, "")
         if not place:
+            local = allowed_folder(build, local, self._policies)
             place = os.path.join(self._folder, "definition")
             _Asked(build, calls, local, [*names, f"{given}.dockerignore"]).receive(place)
         with closing_fd(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:

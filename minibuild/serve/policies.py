@@ -169,16 +169,18 @@ def _refusal(identifier: str, reasons: Sequence[str]) -> Failure:
     )
 
 
-def allow_reading(build: "Build", folder: str, extra: Sequence[Policy] = ()) -> None:
-    """Ask whether the Dockerfile or an ignore file may be read in a folder of the client. Raises
-    `Failure`."""
+def allowed_folder(build: "Build", folder: str, extra: Sequence[Policy] = ()) -> str:
+    """The folder of the client in which the Dockerfile or an ignore file is read, which is to be in
+    `folder`. Raises `Failure`."""
     source = build.builder.types["SourceOp"](identifier=f"local://{folder}")
     allow(build, source, build.builder.types["Platform"](), extra)
-    if source.identifier != f"local://{folder}":
+    scheme, _, name = source.identifier.partition("://")
+    if scheme != "local":
         raise Failure(
             f"a policy has {source.identifier} used for local://{folder}: the Dockerfile and the "
-            "ignore file are read where they are"
+            "ignore file are read in folders of the client"
         )
+    return name
 
 
 class SourceJudge:

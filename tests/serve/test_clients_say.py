@@ -110,7 +110,7 @@ def test_a_judge_in_the_session(
     if definition is None:  # A Dockerfile is read with the folders that it names itself.
         verdicts["local://context"] = {"action": "ALLOW"}
         client.build({}, [("local", {})])
-        assert asked == ["local://dockerfile", "local://context", "local://context"]
+        assert asked == ["local://context", "local://dockerfile", "local://context"]
     else:
         client.build({}, [("local", {})], definition)
         assert asked == ["local://context", "local://other"]
@@ -128,7 +128,11 @@ def test_a_judge_in_the_session(
         ({}, "FROM example.test/base:1\n", "docker-image://example.test/base:1"),
         ({"platform": "linux/arm64"}, "FROM busybox\n", "docker-image://docker.io/library/busybox"),
         ({"context": "http://127.0.0.1:1/x.tar"}, "FROM scratch\n", "http://127.0.0.1:1/x.tar"),
-        ({"context": "http://127.0.0.1:1/x.git#v1"}, "FROM scratch\n", "git://127.0.0.1:1/x.git#v1"),
+        (
+            {"context": "http://127.0.0.1:1/x.git#v1"},
+            "FROM scratch\n",
+            "git://127.0.0.1:1/x.git#v1",
+        ),
         ({"requestid": "frontend.outline"}, "FROM busybox\n", "docker-image://docker.io/"),
     ],
     ids=["dockerfile", "image", "platform", "archive", "git", "question"],

@@ -1,6 +1,7 @@
 """Where `minibuild serve` listens: TCP with certificates, and sockets that systemd opened."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -67,13 +68,14 @@ def test_certificates(cli: Cli, context: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out/Dockerfile").exists()
         strange = f"cert={stranger},key={stranger.removesuffix('.crt')}.key"
         for words, reason in (
-            (f"cacert={authority}", "CERTIFICATE_REQUIRED"),
+            # The server may have ended the connection before its word for that is read.
+            (f"cacert={authority}", "CERTIFICATE_REQUIRED|it may want a certificate"),
             (f"cacert={authority},{strange}", ""),
             (f"cacert={other},{pair}", "CERTIFICATE_VERIFY_FAILED"),
             (f"cacert={authority},{pair},servername=other.example", "CERTIFICATE_VERIFY_FAILED"),
         ):
             done = cli("build", f"--builder={address},{words}", str(context), code=3)
-            assert "there is no builder at" in done.stderr and reason in done.stderr
+            assert "there is no builder at" in done.stderr and re.search(reason, done.stderr)
         taken = cli("serve", "--addr", address, *tls, code=3)
         assert "Address already in use" in taken.stderr
     finally:
