@@ -174,7 +174,7 @@ def allowed_folder(build: "Build", folder: str, extra: Sequence[Policy] = ()) ->
     `folder`. Raises `Failure`."""
     source = build.builder.types["SourceOp"](identifier=f"local://{folder}")
     allow(build, source, build.builder.types["Platform"](), extra)
-    scheme, _, name = source.identifier.partition("://")
+    scheme, _, name = str(source.identifier).partition("://")
     if scheme != "local":
         raise Failure(
             f"a policy has {source.identifier} used for local://{folder}: the Dockerfile and the "
