@@ -107,11 +107,13 @@ def source_op(
 ) -> OpOutput:
     """The op of a source."""
     identifier, attributes = identified(source)
+    note = vertex.note
     match source:
         case op.ImageSource():
-            return _image(definition, source, vertex.note, folders)
+            return _image(definition, source, note, folders)
         case op.LocalSource():
             attributes, caps = folders.attributes(source), ["source.local"]
+            note = note._replace(span=None)  # Clients that debug would stop at the folder, too.
         case op.HttpSource():
             caps = ["source.http"]
         case op.GitSource():
@@ -120,7 +122,7 @@ def source_op(
             assert_never(unknown)
     body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
     caps += [_CAPS[name] for name in attributes if name in _CAPS]
-    return definition.append("source", body, Inputs(), vertex.note, caps=caps)
+    return definition.append("source", body, Inputs(), note, caps=caps)
 
 
 def _image(

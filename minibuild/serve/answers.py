@@ -8,7 +8,7 @@ Read next: `build`.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.proto import messages
@@ -21,9 +21,11 @@ from minibuild.session.request import BuildResult, Output
 _NAME = "image.name"
 
 
-def failure_of(error: BuildError, failed: Digest | None = None, definition: Any = None) -> Failure:
+def failure_of(
+    error: BuildError, failed: Digest | None = None, definition: Any = None, op: Any = None
+) -> Failure:
     """A build's error as a client understands it. `failed` is the step that failed, of the client's
-    own `definition` if it has one."""
+    own `definition` if it has one, and `op` is that step in LLB."""
     if isinstance(error, Cancelled):
         return Failure("context canceled", CANCELLED)
     details = [] if definition is None else list(_places(definition, failed))
@@ -39,6 +41,8 @@ def failure_of(error: BuildError, failed: Digest | None = None, definition: Any 
         details.append(_detail("errdefs.Source", {"info": info, "ranges": ranges}))
     if failed is not None:
         details.append(_detail("errdefs.Vertex", {"digest": failed}))
+    if op is not None:
+        details.append(_failed_solve(op))
     details.append(_detail("stack.Stack", _stack(error)))
     if isinstance(error, StepFailed):
         exit_code = {"Code": error.code}
@@ -46,6 +50,27 @@ def failure_of(error: BuildError, failed: Digest | None = None, definition: Any 
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)
+
+
+def op_of(definitions: Iterable[Any], step: Digest | None, name: str) -> Any:
+    """The op of a step in definitions of LLB, as a message; None if it is in none of them. A step
+    of a Dockerfile has another digest there, and the same name."""
+    for definition in definitions:
+        for data in getattr(definition, "def"):
+            digest = digest_bytes(data)
+            called = ""
+            if digest in definition.metadata:
+                called = definition.metadata[digest].description.get("llb.customname", "")
+            if digest == step or (name and called == name):
+                return messages("ops")["Op"].FromString(data)
+    return None
+
+
+def _failed_solve(op: Any) -> tuple[str, bytes]:
+    """The op that failed, for clients that debug: they stop at it."""
+    from google.protobuf.json_format import MessageToDict
+
+    return _detail("errdefs.Solve", {"op": MessageToDict(op)})
 
 
 def _local_definition() -> dict[str, list[str]]:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
-from minibuild.serve.answers import answer_of, failure_of
+from minibuild.serve.answers import answer_of, failure_of, op_of
 from minibuild.serve.attributes import attestations
 from minibuild.serve.caches import send_caches
 from minibuild.serve.children import Children
@@ -40,7 +41,7 @@ from minibuild.serve.outputs import (
 from minibuild.serve.policies import policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.records import record_of
-from minibuild.serve.session import Session, Sessions
+from minibuild.serve.session import Session, Sessions, is_absent
 from minibuild.serve.status import StatusStream
 from minibuild.session.request import (
     ENTITLEMENTS,
@@ -264,9 +265,16 @@ class Build:
             raise Failure(f"no such ref: {name}")
         return self.results[name]
 
-    def receive(self, session: Session, wanted: Wanted, place: str, info: VertexInfo) -> str:
-        """Get a folder of the client, and report how far that is. Returns its revision. Raises
-        `Failure`."""
+    def receive(
+        self,
+        session: Session,
+        wanted: Wanted,
+        place: str,
+        info: VertexInfo,
+        asked: ClientCall | None = None,
+    ) -> str:
+        """Get a folder of the client, and report how far that is. Returns its revision. One that
+        was `asked` for already is not kept. Raises `Failure`."""
         began = time.time()
         self.status(Planned((info,)))
         self.status(Started(info.digest, began))
@@ -275,11 +283,12 @@ class Build:
             part = f"transferring {wanted.name}:"
             self.status(Status(info.digest, part, size_bytes, 0, "B", began, completed))
 
-        listing = Listing(place)
+        listing = Listing(place if asked is None else "")
         try:
-            received = receive(session, wanted, place, report, listing)
+            received = receive(session, wanted, place, report, listing, asked)
         except Failure as failure:
-            self.status(Completed(info.digest, time.time(), error=failure.message))
+            error = "" if is_absent(failure) else failure.message
+            self.status(Completed(info.digest, time.time(), error=error))
             raise
         report(received, time.time())
         self.status(Completed(info.digest, time.time()))
@@ -356,6 +365,7 @@ class Build:
             if error.source is None and error.span is not None:
                 error.source = prepared.sources.get(error.span.file)
             definition = prepared.definition if prepared.request.graphs else None
-            raise failure_of(error, self.status.failed, definition) from None
+            op = op_of(prepared.definitions, self.status.failed, self.status.failed_name)
+            raise failure_of(error, self.status.failed, definition, op) from None
         finally:
             self.builder.children.give_back(child)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure
+from minibuild.digest import digest_strings
 from minibuild.errors import BuildError
-from minibuild.events import Report
+from minibuild.events import Report, VertexInfo
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
 from minibuild.graph.source_policy import Judge, Policy, folders_of
@@ -26,7 +27,7 @@ from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
-from minibuild.serve.filesync import ask_for, receive
+from minibuild.serve.filesync import ask_for
 from minibuild.serve.lending import image_names
 from minibuild.serve.policies import allowed_folder
 from minibuild.serve.prepared import MAIN
@@ -149,7 +150,7 @@ class ClientDefinition:
             places[MAIN] = allowed_folder(build, places[MAIN], self._policies)
         with ExitStack() as calls:  # The client answers all of them at once.
             ignored = [
-                (_Asked(build, calls, local, [".dockerignore"]), self._empty(name))
+                (_Asked(build, calls, local, [".dockerignore"], _ignore(name)), self._empty(name))
                 for name, local in places.items()
             ]
             if not self._url or "dockerfilekey" in self.attributes:
@@ -169,7 +170,9 @@ class ClientDefinition:
         if not place:
             local = allowed_folder(build, local, self._policies)
             place = os.path.join(self._folder, "definition")
-            _Asked(build, calls, local, [*names, f"{given}.dockerignore"]).receive(place)
+            paths = [*names, f"{given}.dockerignore"]
+            title = f"[internal] load build definition from {given}"
+            _Asked(build, calls, local, paths, title).receive(place)
         with closing_fd(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             for name in names:
                 real = os.path.join(place, real_path(fd, name))  # links stay inside
@@ -208,18 +211,27 @@ class ClientDefinition:
             raise failure_of(error) from None
 
 
-class _Asked:
-    """Files that a client was asked for, until the end of `calls`."""
+def _ignore(context: str) -> str:
+    part = "[internal]" if context == MAIN else f"[context {context}]"
+    return f"{part} load .dockerignore"
 
-    def __init__(self, build: "Build", calls: ExitStack, local: str, paths: Sequence[str]) -> None:
-        self._session, self._wanted = build.session_of(local), Wanted(local, paths)
+
+class _Asked:
+    """Files that a client was asked for, until the end of `calls`, for a step of this name."""
+
+    def __init__(
+        self, build: "Build", calls: ExitStack, local: str, paths: Sequence[str], name: str
+    ) -> None:
+        self._info = VertexInfo(digest_strings([build.asked.Ref, local, name]), name)
+        self._build, self._session = build, build.session_of(local)
+        self._wanted = Wanted(local, paths)
         self._call = ask_for(self._session, self._wanted)
         calls.callback(self._call.cancel)
 
     def receive(self, place: str) -> None:
         """Write them to a new folder. Raises `Failure`."""
         os.makedirs(place)
-        receive(self._session, self._wanted, place, asked=self._call)
+        self._build.receive(self._session, self._wanted, place, self._info, self._call)
 
 
 def _text(path: str) -> str:

@@ -6,7 +6,7 @@ Read next: `build`.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import SourceText
@@ -49,6 +49,12 @@ class Prepared:
         self._needs = needs
         self._complete = False
         self._lock = threading.Lock()
+
+    @property
+    def definitions(self) -> Sequence[Any]:
+        """The graphs of it, or of its parts."""
+        found = [self.definition, *(part.definition for part in self.parts if part is not None)]
+        return [definition for definition in found if definition is not None]
 
     def part(self, request: BuildRequest, definition: Any, config: bytes) -> "Prepared":
         """One of the results that this is the whole of."""

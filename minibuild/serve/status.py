@@ -52,6 +52,7 @@ class StatusStream:
         self._ended: dict[Digest, bool] = {}
         self._warned: set[Warned] = set()
         self.failed: Digest | None = None
+        self.failed_name = ""
         self.aliases: dict[Digest, Digest] = {}
         self.source: SourceText | None = None
 
@@ -131,7 +132,7 @@ class StatusStream:
                 set_time(vertex.completed, moment)
                 self._ended[digest] = cached
                 if error:
-                    self.failed = self._alias(digest)
+                    self.failed, self.failed_name = self._alias(digest), vertex.name
             case Log(digest, stream, data, moment):
                 for at in range(0, len(data), _LOG_BYTES):
                     log = message.logs.add(

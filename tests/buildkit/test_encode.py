@@ -75,6 +75,15 @@ def test_the_last_op_names_the_result() -> None:
     assert MessageToDict(result) == {"inputs": [{"digest": digest_bytes(run)}]}
 
 
+def test_a_folder_of_the_client_stands_at_no_line() -> None:
+    """A debugger stops at each op that has one."""
+    text = "FROM busybox\nCOPY a /\n"
+    made = encode(vertex_of(text, {}), SESSION, source=SourceText("Dockerfile", text))
+    named = {digest: one.description["llb.customname"] for digest, one in made.metadata.items()}
+    located = {named[digest].partition(" ")[0] for digest in made.Source.locations}
+    assert located == {"[1/2]", "[2/2]"}
+
+
 def test_scratch_has_no_op() -> None:
     assert ops(encode(None, SESSION)) == []
     assert list(as_text(b"")) == ["the result is empty"]

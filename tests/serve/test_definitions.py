@@ -52,11 +52,10 @@ def test_places_of_a_clients_own(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as failed:
         client.build({}, [("tar", {})], made.SerializeToString())
     status = dict(failed.value.trailing_metadata())["grpc-status-details-bin"]
-    found = [
-        json.loads(detail.value)
-        for detail in TYPES["RpcStatus"].FromString(status).details
-        if "errdefs.Source" in detail.type_url
-    ]
+    details = TYPES["RpcStatus"].FromString(status).details
+    found = [json.loads(d.value) for d in details if "errdefs.Source" in d.type_url]
+    (solved,) = [json.loads(d.value) for d in details if "errdefs.Solve" in d.type_url]
+    assert solved["op"]["file"]["actions"][0]["mkdir"]["path"] == "/a/b"
     info = {"filename": "f", "data": "dGV4dA==", "language": "mine"}
     assert [one["info"] for one in found] == [info, info]
     assert [one["ranges"] for one in found] == [[{"start": {"line": n}}] for n in (5, 3)]

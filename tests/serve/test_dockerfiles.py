@@ -42,6 +42,11 @@ def test_steps_secrets_and_their_failure(
     assert kinds["stack.Stack+json"]["frames"][0]["Line"] > 0  # for `docker -D`
     ended = {v.digest: v.error for s in client.statuses for v in s.vertexes if v.error}
     assert kinds["errdefs.Vertex+json"]["digest"] in ended
+    failed_op = kinds["errdefs.Solve+json"]["op"]  # for debuggers, which stop there
+    assert failed_op["exec"]["meta"]["args"][-1] == "echo no; exit 7"
+    names = {v.name for s in client.statuses for v in s.vertexes if v.HasField("completed")}
+    assert "[internal] load build definition from Dockerfile" in names
+    assert "[internal] load .dockerignore" in names
 
 
 def test_a_context_that_the_client_does_not_have(
