@@ -136,8 +136,8 @@ def makers_of(image: Image, layout: str) -> dict[str, list[int]]:
     last, and those before it that had it with the same data."""
     found: dict[str, tuple[list[int], object]] = {}
     for number, layer in enumerate(image.manifest["layers"]):
-        data = blob(layout, layer["digest"])
-        tar = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115
+        packed = io.BytesIO(blob(layout, layer["digest"]))
+        tar = tarfile.open(fileobj=packed)  # noqa: SIM115
         members = [(posixpath.normpath(m.name), m) for m in tar.getmembers()]
         for name, _ in members:
             above, base = posixpath.split(name)
@@ -152,8 +152,8 @@ def makers_of(image: Image, layout: str) -> dict[str, list[int]]:
             if not member.isdir():
                 drop_below(found, name)
             file = tar.extractfile(member) if member.isreg() or member.islnk() else None
-            data = file.read() if file else (member.type, member.linkname)
-            numbers, before = found.get(name, ([], None))
+            data: object = file.read() if file else (member.type, member.linkname)
+            numbers, before = found.get(name, (list[int](), None))
             if member.isdir() and numbers and before == data:
                 continue
             found[name] = [*numbers, number] if before == data else [number], data
@@ -243,7 +243,7 @@ def main() -> int:
         from minibuild.snapshot import select
         from minibuild.snapshot.native import NativeSnapshotter
 
-        select.open_snapshotter = lambda store, _="": NativeSnapshotter(store)
+        select.open_snapshotter = lambda store, name="native": NativeSnapshotter(store)
     asked = cases = wrong = 0
     with tempfile.TemporaryDirectory() as top:
         for number, case in enumerate(cases_in(options.folder, options.images)):

@@ -5,6 +5,7 @@ Each case gets an event that is set after it was looked at a few times: a loop t
 goes on to its end, and raises nothing.
 """
 
+import hashlib
 import os
 import tarfile
 import threading
@@ -134,7 +135,7 @@ def fetched(place: Place, soon: Soon) -> None:
 CASES: dict[str, Callable[[Place, Soon], object]] = {
     "data": lambda p, soon: Copier(soon).copy(opened(p.data), made(p.path / "x"), BIG_BYTES),
     "holes, hashed": lambda p, soon: Copier(soon).copy(
-        opened(p.holes), made(p.path / "x"), BIG_BYTES, _sha()
+        opened(p.holes), made(p.path / "x"), BIG_BYTES, hashlib.sha256()
     ),
     "a comparison": lambda p, soon: same_contents(opened(p.data), opened(p.data), soon),
     "a copy": copied("tree"),
@@ -159,12 +160,6 @@ CASES: dict[str, Callable[[Place, Soon], object]] = {
         [Tree("", opened(p.data.parent))], str(p.path / "out.tar"), cancelled=soon
     ),
 }
-
-
-def _sha() -> object:
-    import hashlib
-
-    return hashlib.sha256()
 
 
 @pytest.fixture(autouse=True)

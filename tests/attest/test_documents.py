@@ -187,16 +187,17 @@ def _told(
     )
     pins = {FILE: "sha256:" + "22" * 32, REPO: "33" * 20}
     done = {v.digest: VertexResult((), None, resolved_digest=pin) for v, pin in pins.items()}
-    done[BASE.digest] = VertexResult((DiffKey("base"),), None)
-    done[RUN.digest] = VertexResult((DiffKey("base"), DiffKey("run")), None)
-    done[top.digest] = VertexResult((DiffKey("base"), DiffKey("other")), None)
+    base, run, other = DiffKey(1), DiffKey(2), DiffKey(3)
+    done[BASE.digest] = VertexResult((base,), None)
+    done[RUN.digest] = VertexResult((base, run), None)
+    done[top.digest] = VertexResult((base, other), None)
     texts = Texts((SourceText("Dockerfile", "FROM x\n"),), "Dockerfile", local_definition())
     frontend = DockerfileFrontend()
     build = BuildFacts(request, texts, context, frontend, done, "abc", 0.0, 60.5, lambda op: INDEX)
-    layers = {DiffKey("base"): IMAGE, DiffKey("run"): IMAGE}
+    layers = {base: IMAGE, run: IMAGE}
     said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})), 0, layers)
     assert said.type == f"https://slsa.dev/provenance/{request.attestations.version}"
-    return json.loads(json.dumps(said.content))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(said.content))
 
 
 def test_what_came_from_elsewhere_is_pinned() -> None:

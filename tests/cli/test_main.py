@@ -14,6 +14,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.main import entry
 from minibuild.errors import HostError
 from minibuild.progress.console import Console
+from minibuild.session.environment import read_environment
 
 
 @pytest.fixture(autouse=True)
@@ -163,14 +164,12 @@ def test_the_reader_of_a_pipe_may_leave(root: Path) -> None:
 
 def test_errors_with_bytes_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     stderr = io.TextIOWrapper(io.BytesIO(), "ascii")
-    session = Session(
-        main.read_environment(), Console(sys.stdout), Console(stderr), threading.Event()
-    )
+    session = Session(read_environment(), Console(sys.stdout), Console(stderr), threading.Event())
     from minibuild.cli.errors import show
 
     assert show(HostError("cannot read \udcff\u00e9"), session) == 3
     stderr.flush()
-    assert stderr.buffer.getvalue() == b"error: cannot read \\xff\\xe9\n"  # type: ignore[attr-defined]
+    assert stderr.buffer.getvalue() == b"error: cannot read \\xff\\xe9\n"
 
 
 def test_root_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,8 +40,8 @@ def test_limits_are_in_force() -> None:
     cat cpu.weight cpu/cpu.shares; sleep 1
     cat cpu.stat cpu/cpu.stat | grep nr_throttled
     """
-    cpus = {"cpu_quota_us": 20_000, "cpu_shares": 512}
-    found = one(f"({script}) 2>/dev/null; true", memory_bytes=64 * MIB, **cpus)
+    limited = f"({script}) 2>/dev/null; true"
+    found = one(limited, memory_bytes=64 * MIB, cpu_quota_us=20_000, cpu_shares=512)
     lines = found.out.splitlines()
     assert lines[0] == str(64 * MIB), found
     assert lines[1] in ("20000 100000", "20000")
@@ -63,8 +63,7 @@ def test_a_set_of_cpus() -> None:
 @pytest.mark.parametrize("script", [f"exec {EAT}", f"{EAT}; exit 3", f"({EAT}) & wait; exit 4"])
 def test_memory_that_ran_out(script: str) -> None:
     """Whichever process of the step was killed, and whatever the step made of it."""
-    limits = {"memory_bytes": 64 * MIB, "memory_swap_bytes": 64 * MIB}
-    found = one(script, **limits)
+    found = one(script, memory_bytes=64 * MIB, memory_swap_bytes=64 * MIB)
     assert found.exit is not None and found.exit.oom, found
     assert found.exit.code in (137, 3, 4)
     assert 60 * MIB < found.exit.peak_bytes <= 64 * MIB

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.executor.api import BindPath, Step, StepExit
+from minibuild.snapshot.api import Mount
 from tests.executor.steps import Account, Case, Outcome, account, run, sh
 from tests.support import probes
 
@@ -36,7 +37,7 @@ def python(script: str) -> Case:
     """A step that runs a script; it speaks of mknod, so everything is watched."""
     mounts = tuple(BindPath(path, path, readonly=True) for path in FOLDERS if os.path.exists(path))
     args = (PYTHON, "-I", "-S", "-c", f"# mknod\n{script}")
-    return Case(Step((), args, (("PATH", "/bin"),), mounts=mounts))
+    return Case(Step(Mount(()), args, (("PATH", "/bin"),), mounts=mounts))
 
 
 WILD = """

@@ -115,7 +115,7 @@ def root(tmp_path: Path) -> Path:
 
 def _foreign(root: Path) -> list[str]:
     home = _Home(f"{root}/home", (f"{root}/home", f"{root}/busybox"))
-    home.mounts = {f"{root}/work": "ext4", f"{root}/etc/hosts": "ext4"}  # type: ignore[misc]
+    home.mounts = {f"{root}/work": "ext4", f"{root}/etc/hosts": "ext4"}
     return sorted(foreign_paths(str(root), home))
 
 

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from minibuild.executor.api import BindPath, SecretFile, Step, StepExit, Tmpfs
+from minibuild.snapshot.api import Mount
 from tests.executor.steps import Account, Case, account, run, sh
 from tests.executor.test_listener import FOLDERS, PYTHON
 from tests.support import probes
@@ -165,7 +166,7 @@ def tries(rounds: int) -> Case:
     mounts = tuple(BindPath(path, path, readonly=True) for path in FOLDERS if os.path.exists(path))
     script = f"# su says that there are other users\nROUNDS = {rounds}\n{TRIED}"
     args = (PYTHON, "-I", "-S", "-c", script)
-    return Case(Step((), args, (("PATH", "/bin"),), mounts=mounts))
+    return Case(Step(Mount(()), args, (("PATH", "/bin"),), mounts=mounts))
 
 
 @pytest.mark.skipif(not os.path.exists(PYTHON), reason="no Python of the system")

@@ -123,20 +123,19 @@ def test_mounts_inside_mounts(who: Account) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("mount", "expected"),
     [
-        ({"readonly": True}, "no"),
-        ({"readonly": False, "writable_discard": True}, "yes gone f"),
+        (BindTree("/t", Mount(("@tree",)), readonly=True), "no"),
+        (BindTree("/t", Mount(("@tree",)), readonly=False, writable_discard=True), "yes gone f"),
     ],
 )
-def test_trees(who: Account, options: dict[str, bool], expected: str) -> None:
+def test_trees(who: Account, mount: BindTree, expected: str) -> None:
     """Another tree: read-only, or written and thrown away."""
     script = (
         "(echo x > /t/new) 2>/dev/null && echo yes || echo no; "
         "(rm /t/d/f && rmdir /t/d && mkdir /t/d && ls /t/d) 2>/dev/null;"
         "test -e /t/d/f || echo gone; test -d /t/d && test -e /t/new && echo f; true"
     )
-    mount = BindTree("/t", Mount(("@tree",)), **options)
     found = run(who, [Case(sh(script, mounts=(mount,)), files=(("tree/d/f", "1", 0o644),))])[0]
     assert " ".join(good(found).out.split()) == expected
     assert found.names == []

@@ -11,6 +11,7 @@ from minibuild.executor.api import (
     StepExit,
     Tmpfs,
 )
+from minibuild.snapshot.api import Mount
 from tests.executor.steps import (
     SANDBOX_CAPS,
     Account,
@@ -200,7 +201,10 @@ def test_programs(who: Account) -> None:
         ("lost", "#!/no/interpreter -x\n", 0o755),
         ("crlf", "#!/bin/sh\r\necho\r\n", 0o755),
     )
-    cases = [Case(Step((), args, (("PATH", "/bin"),)), files=files) for args, _, _ in PROGRAM_CASES]
+    cases = [
+        Case(Step(Mount(()), args, (("PATH", "/bin"),)), files=files)
+        for args, _, _ in PROGRAM_CASES
+    ]
     for (args, code, message), found in zip(PROGRAM_CASES, run(who, cases), strict=True):
         assert found.exit is not None and found.exit.code == code, (args, found)
         assert message in found.err, args

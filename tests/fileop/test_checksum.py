@@ -20,6 +20,7 @@ from minibuild.fileop.digest_cache import (
     QuickDigestCache,
     Unknown,
 )
+from minibuild.fileop.hasher import Contents
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.contents import SMALL
@@ -32,12 +33,12 @@ DOT = Copy(0, ("d",), "/")
 
 def prints(
     bench: Bench, copy: Copy = DOT, ignore: tuple[str, ...] = (), memo: DigestCache | None = None
-) -> checksum.Contents:
+) -> Contents:
     with opened(bench.source) as (fd,):
         return content_digests(copy, SourceTree(fd, ignore), memo)
 
 
-def by_path(contents: checksum.Contents) -> dict[str, str]:
+def by_path(contents: Contents) -> dict[str, str]:
     """Paths and their words, in order."""
     return dict(line.split("\0") for line in contents)
 

@@ -1,6 +1,7 @@
 """What a COPY names: wildcards, symlinks, --exclude, --parents, ignored files, missing ones."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,7 @@ def test_symlinks_inside_are_kept(bench: Bench) -> None:
     ],
 )
 def test_exclude_and_parents(
-    bench: Bench, words: tuple[str, ...], flags: dict[str, object], expected: str
+    bench: Bench, words: tuple[str, ...], flags: dict[str, Any], expected: str
 ) -> None:
     make(bench.source, CONTEXT)
     assert sorted(bench.copy(*words, **flags)) == expected.split()

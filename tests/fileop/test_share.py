@@ -51,7 +51,7 @@ class Copying:
         shutil.copytree(self.base, root)
         tables = [str(self._top / f"table{self.count}-{n}") for n in range(len(shares))]
         seen: list[Seen | None] = [None] * len(shares)
-        told = 0
+        mine = told = 0
 
         def progress(files: int, _: int) -> None:
             nonlocal mine
@@ -85,7 +85,7 @@ def _records(path: str) -> list[inventory.Record]:
 
 
 def _tree(top: str) -> list[tuple[object, ...]]:
-    found, first_names = [], dict[int, str]()
+    found, first_names = list[tuple[object, ...]](), dict[int, str]()
     for path in paths(top):
         full = os.path.join(top, path)
         status = os.lstat(full)

@@ -124,7 +124,7 @@ def _at_first(
     monkeypatch: pytest.MonkeyPatch, call: str, action: Callable[[], object], name: str
 ) -> None:
     """Do something just before a function of `os` is called for the first time with a name."""
-    real, done = getattr(os, call), []
+    real, done = getattr(os, call), list[object]()
 
     def wrapped(path: Any, *args: Any, **named: Any) -> Any:
         if path == name and not done:

@@ -75,7 +75,7 @@ class Copying:
         else:
             os.mkdir(root)
         patch = str(self._top / f"patch{self.made}")
-        earlier = last and Earlier(last.table, last.layer, patch)
+        earlier = Earlier(last.table, last.layer, patch) if last else None
         job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
         with opened(self.source, root, self.base or root) as (source_fd, root_fd, base_fd):
             source = SourceTree(source_fd, self._ignore, local=True)
@@ -119,7 +119,7 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _tree(top: str, without: str) -> list[tuple[object, ...]]:
     """All that can be seen of a tree; times not of what the copy made itself."""
-    found, first_names = [], dict[int, str]()
+    found, first_names = list[tuple[object, ...]](), dict[int, str]()
     for path in paths(top):
         full = os.path.join(top, path)
         status = os.lstat(full)

@@ -23,7 +23,7 @@ _TESTDATA = Path(__file__).parent.parent.parent / "testdata"
 def main(seconds: int, corpus: str) -> int:
     """Fuzz with what is there."""
     try:
-        import atheris  # type: ignore[import-not-found]
+        import atheris
     except ImportError:
         return _with_hypothesis(seconds)
     from tempfile import TemporaryDirectory

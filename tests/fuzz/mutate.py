@@ -48,7 +48,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
             del value[key]
         case 1 if isinstance(value, dict):
             value[chance.choice(["", "a", "\ud800", str(key).lower(), f"{key} "])] = inner
-        case 1:
+        case 1 if isinstance(value, list):
             value.insert(key, copy.deepcopy(inner))
         case 2:
             value[key] = [inner] * chance.choice([0, 1, 2, 30])

@@ -1,5 +1,7 @@
 """What to do about hidden bytes, and where the others are."""
 
+from typing import Any
+
 import pytest
 
 from minibuild.digest import DiffID, Digest
@@ -47,7 +49,7 @@ def test_chmod_is_told_by_the_flag_of_copy() -> None:
     assert advice(waste, [RUN, OTHER]).endswith("set them in line 4, there")
 
 
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     {"created_by": "/bin/sh -c #(nop) ADD file:12 in / "},
     {"created_by": '/bin/sh -c #(nop)  CMD ["sh"]', "empty_layer": True},
     {"created_by": "RUN /bin/sh -c make # buildkit"},
@@ -63,7 +65,7 @@ HISTORY = [
 def test_instructions_of_layers(count: int) -> None:
     """A history may say too little, or too much."""
     blob = Descriptor("", Digest(""), 0)
-    layers = (Layer(DiffID(""), blob, MultiSource()),) * count
+    layers = (Layer(DiffID(Digest("")), blob, MultiSource()),) * count
     image = Image(blob, Manifest(blob, ()), {}, layers, tuple(HISTORY), Platform("linux", "amd64"))
     found = image.instructions
     assert found[1] == "RUN /bin/sh -c make # buildkit"

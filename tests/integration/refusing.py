@@ -21,7 +21,7 @@ def _refuse(*args: object, **named: object) -> NoReturn:
 def main(refused: str, *arguments: str) -> int:
     """The program's exit status. The step server is a clone of this process, and as crippled."""
     if "idmapped" in refused:
-        context.show_as_root = _refuse
+        context.show_as_root = _refuse  # type: ignore[attr-defined]  # imported there
     if "overlay" in refused:
         context._overlay = _refuse
     return entry(list(arguments))

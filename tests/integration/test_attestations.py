@@ -30,11 +30,11 @@ FILES = {
 
 def top_of(layout: str) -> str:
     with open(f"{layout}/index.json", encoding="utf-8") as file:
-        return json.load(file)["manifests"][0]["digest"]  # type: ignore[no-any-return]
+        return json.load(file)["manifests"][0]["digest"]
 
 
 def index_of(layout: str) -> dict[str, Any]:
-    return json.loads(blob(layout, top_of(layout)))  # type: ignore[no-any-return]
+    return json.loads(blob(layout, top_of(layout)))
 
 
 def said_in(layout: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

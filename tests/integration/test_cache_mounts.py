@@ -37,8 +37,8 @@ PAIRS = [
 
 def test_which_steps_share_a_cache(builds: Builds, project: Project) -> None:
     lines = ["FROM busybox AS tree", "RUN mkdir /d", "FROM busybox"]
-    for number, pair in enumerate(PAIRS):
-        for options, command in zip(pair, ("touch /c/here", "ls /c/here"), strict=False):
+    for number, (leaves, looks, _) in enumerate(PAIRS):
+        for options, command in zip((leaves, looks), ("touch /c/here", "ls /c/here"), strict=True):
             more = f",{options}" if options else ""
             id = "" if "id=other" in options else f",id=cache{number}"
             lines.append(

@@ -92,8 +92,7 @@ def test_one_cache_mounted_twice(builds: Builds, project: Project) -> None:
 
 def test_two_steps_that_lock_the_same_caches(builds: Builds, project: Project) -> None:
     """Each would hold one and wait for the other if they took them as they are written."""
-    mounts = ("--mount=type=cache,sharing=locked,id=one,target=/1",)
-    mounts += ("--mount=type=cache,sharing=locked,id=two,target=/2",)
+    mounts = [f"--mount=type=cache,sharing=locked,id={id},target=/{id}" for id in ("1", "2")]
     script = "sleep 0.3; echo >/done"
     text = (
         f"FROM busybox AS a\nRUN {' '.join(mounts)} {script}\n"

@@ -143,8 +143,8 @@ def test_a_repository_on_a_plain_file_server(
     for reference in ("", "#v1", "#" + git(folder, "rev-parse", "v1^{}")):
         said = build(web.url("/plain") + ".git" + reference, code=4)
         assert "failed to fetch" in said, "there is no repository of that name"
-    for path in list(web.files):
-        web.files[path.replace("/plain/", "/plain.git/")] = web.files[path]
+    for served in list(web.files):
+        web.files[served.replace("/plain/", "/plain.git/")] = web.files[served]
     build(web.url("/plain.git"))
     assert build.files == COPIED | {"later"}
     for reference in ("#v1", "#" + git(folder, "rev-parse", "v1^{}")):

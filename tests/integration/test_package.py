@@ -110,7 +110,7 @@ def test_it_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     variables = {"MINIBUILD_ROOT": str(tmp_path / "root"), "PATH": os.environ["PATH"]}
 
     def run(*words: str) -> str:
-        command = [venv / "bin/minibuild", *words]
+        command = [str(venv / "bin/minibuild"), *words]
         done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -26,7 +26,7 @@ def test_an_ssh_mount_has_the_mode_and_owner_asked_for(
     builds: Builds, tmp_path: Path, project: Callable[[Mapping[str, str]], str]
 ) -> None:
     key = tmp_path / "key"
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key]
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     context = project(
         {

@@ -194,7 +194,7 @@ def test_damage_does_not_spread(
 ) -> None:
     def modest(fd: int, count: int, at: int, real: Any = os.pread) -> bytes:
         assert count <= 2 << 20, "room for nonsense"
-        return real(fd, count, at)  # type: ignore[no-any-return]
+        return real(fd, count, at)
 
     monkeypatch.setattr(os, "pread", modest)
     content = ContentStore(store)

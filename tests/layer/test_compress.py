@@ -1,6 +1,7 @@
 """Compression: right, and the same bytes every time."""
 
 import gzip
+import os
 import random
 from collections.abc import Callable
 
@@ -76,7 +77,7 @@ def test_the_number_of_processors_changes_nothing(
     data = text(4 * BLOCK_BYTES + 9)
     packed = []
     for count in (1, 2, 5, None):
-        monkeypatch.setattr(compress.os, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
         packed.append(run(data, compression))
     assert len(set(packed)) == 1
 

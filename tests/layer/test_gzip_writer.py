@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from minibuild.layer import gzip_writer
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import deflater
 from minibuild.layer.gzip_writer import Deflater, GzipWriter
@@ -174,7 +173,7 @@ def test_few_threads_are_enough(
             raise RuntimeError("can't start new thread")
         real(thread)
 
-    monkeypatch.setattr(gzip_writer.threading.Thread, "start", start)
+    monkeypatch.setattr(threading.Thread, "start", start)
     if not most:
         with pytest.raises(RuntimeError, match="new thread"):
             writer.feed(block(1), 1000)

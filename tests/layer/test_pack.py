@@ -151,7 +151,7 @@ def test_sparse_files_are_written_out(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
-def test_a_failure_leaves_nothing(store: Store, tmp_path: Path, compression: str) -> None:
+def test_a_failure_leaves_nothing(store: Store, tmp_path: Path, compression: Compression) -> None:
     """A file that goes, and one that shrinks, while they are packed."""
     root = trees.make(str(tmp_path / "tree"), {"a": b"x" * (3 << 20), "b": b""})
     changes = trees.additions(root)
@@ -239,7 +239,7 @@ def test_names_like_whiteouts_are_written_as_they_are(store: Store, tmp_path: Pa
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
-def test_round_trip(store: Store, tmp_path: Path, compression: str) -> None:
+def test_round_trip(store: Store, tmp_path: Path, compression: Compression) -> None:
     """Pack, unpack: the same tree, to the nanosecond and to the inode."""
     root = trees.make(str(tmp_path / "tree"), TREE | {"big": bytes(range(256)) * 10_000})
     layer = trees.pack_tree(store, root, compression=compression)

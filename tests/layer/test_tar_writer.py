@@ -11,7 +11,7 @@ from minibuild.layer.tar_format import END, TarEntry, byte_sum, file_header, hea
 from minibuild.layer.tar_reader import TarReader
 
 names = st.text(
-    st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1
 ).filter(lambda name: name not in (".", ".."))
 paths = st.lists(names, min_size=1, max_size=6).map("/".join)
 entries = st.builds(
@@ -218,7 +218,7 @@ def test_records_stand_in_the_order_of_their_keys() -> None:
         b"19 size=8589934592\n"
         b"15 uid=2097152\n"
     )
-    turned = dict(reversed(entry.xattrs.items()))
+    turned = dict(reversed([*entry.xattrs.items()]))
     assert header(entry._replace(xattrs=turned)) == written
     # What stands in a record is 0 in the header, or as much of it as there is room for.
     found = fields(written[1024:])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.linux import recorded
-from minibuild.linux.recorded import XATTR, Recorded, Records, decode, encode
+from minibuild.linux import recorded, xattr
+from minibuild.linux.recorded import Recorded, Records, decode, encode
 from minibuild.linux.syscalls import AT_FDCWD, birth
 
 pytestmark = pytest.mark.needs("user_xattr")
@@ -124,7 +124,7 @@ def test_root_is_not_recorded(tmp_path: Path) -> None:
     for kind in KINDS:
         give(records(tmp_path), make(tmp_path, kind, kind), 0, 0)
     assert not (tmp_path / "owners").exists()
-    assert XATTR not in os.listxattr(tmp_path / "file")
+    assert xattr.OWNER not in os.listxattr(tmp_path / "file")
 
 
 def test_a_file_with_the_inode_of_one_that_is_gone_has_not_its_owner(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.linux import device, owner, tree_writer, xattr
+from minibuild.linux import device, owner, xattr
 from minibuild.linux.tree_writer import Metadata, TreeWriter, replace, set_metadata, times_of
 from tests.support.descriptors import open_descriptors
 
@@ -394,7 +394,7 @@ def test_attributes_that_are_out_of_reach_are_left_out(
     fd = os.open(root, os.O_RDONLY)
     set_metadata(fd, looks(DIR, 0o755), exact=True)
     os.close(fd)
-    assert tree_writer.xattr.names(str(root)) == ["user.old"]
+    assert xattr.names(str(root)) == ["user.old"]
 
 
 def test_one_more_name(root: Path, tree: TreeWriter) -> None:

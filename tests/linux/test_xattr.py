@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_those_of_overlayfs_are_its_own(tmp_path: Path) -> None:
 def test_a_capability_that_may_not_be_set(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another attribute stands for it, which shows nowhere."""
 
-    def refuse(target: object, name: bytes, *_: object, **flags: object) -> None:
+    def refuse(target: Any, name: bytes, *_: Any, **flags: Any) -> None:
         if name.startswith(b"security."):
             raise PermissionError(errno.EPERM, "refused")
         set_it(target, name, *_, **flags)

@@ -10,6 +10,7 @@ from minibuild_dockerfile.epoch import epoch_of
 from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.frontend import (
     ArchiveContext,
+    Context,
     Epoch,
     FrontendRequest,
     ImageContext,
@@ -21,7 +22,7 @@ from minibuild.graph.platform import Platform
 from tests.support.resolver import FakeResolver
 
 AMD64 = Platform("linux", "amd64")
-CONTEXTS = {
+CONTEXTS: dict[str, Context] = {
     "files": LocalContext("files"),
     "image": ImageContext("docker-image://busybox"),
     "repo": RemoteContext("https://h/r.git#v1"),

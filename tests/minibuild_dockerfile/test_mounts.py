@@ -74,7 +74,7 @@ def mount(text: str) -> Resolved:
 )
 def test_mount(text: str, expected: Resolved | ExecMount) -> None:
     found = mount(text)
-    assert found == expected or found == Resolved(expected)
+    assert found == (expected if isinstance(expected, Resolved) else Resolved(expected))
 
 
 @pytest.mark.parametrize(

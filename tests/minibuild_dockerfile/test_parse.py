@@ -221,9 +221,8 @@ def test_directives_behind_a_first_line_for_the_shell() -> None:
 
 
 def test_trigger_is_recorded_and_read_back() -> None:
-    assert after_from("ONBUILD RNU x").instructions[1].trigger == "RNU x", (
-        "it may never be carried out"
-    )
+    onbuild = after_from("ONBUILD RNU x").instructions[1]  # it may never be carried out
+    assert isinstance(onbuild, Onbuild) and onbuild.trigger == "RNU x"
     onbuild = after_from('ONBUILD  RUN echo   "x"  \\\n y <<EOF\nz\nEOF').instructions[1]
     assert isinstance(onbuild, Onbuild)
     assert onbuild.trigger == 'RUN echo   "x"   y <<EOF\nz\nEOF'

@@ -2,11 +2,14 @@
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from minibuild.errors import HostError
+from tests.mutation.confine import run_confined
 from tests.mutation.runner import Mutations
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +27,16 @@ def main() -> int:
     files = [
         f for path in asked.modules for f in ([path] if path.is_file() else path.rglob("*.py"))
     ]
-    plugin = Mutations(sorted(files), CHECKOUT, asked.jobs, asked.sample)
+    with tempfile.TemporaryDirectory(prefix="mutation.") as folder:
+        work = Path(folder)
+        try:
+            return run_confined(work, lambda: _run(asked, sorted(files), work))
+        except HostError as error:
+            parser.error(f"no mutant runs where it could remove any file: {error}")
+
+
+def _run(asked: argparse.Namespace, files: list[Path], work: Path) -> int:
+    plugin = Mutations(files, CHECKOUT, work, asked.jobs, asked.sample)
     words = ["-q", "-p", "no:cacheprovider", "--no-header", *asked.tests]
     if (code := pytest.main(words, plugins=[plugin])) not in (0, 5):
         return int(code)

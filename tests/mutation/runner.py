@@ -3,11 +3,12 @@
 All tests run once and are watched: which lines of the modules does each of them execute? Then each
 mutant gets a forked child, in which the code of one function is replaced, and the tests that
 execute the changed line run until one fails. A fork costs nothing of collecting and importing,
-and what a mutant breaks is gone with its process.
+and what a mutant breaks is gone with its process and its folder (`confine`).
 """
 
 import importlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.mutation.confine import confine
 from tests.mutation.mutants import Mutant, mutants
 
 SLOW_FACTOR = 10
@@ -42,10 +44,13 @@ class Outcome(NamedTuple):
 
 
 class Mutations:
-    """Takes the place of pytest's loop. `jobs` children run at once."""
+    """Takes the place of pytest's loop. `jobs` children run at once, each in a folder of `work`."""
 
-    def __init__(self, paths: Sequence[Path], checkout: Path, jobs: int, sample: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], checkout: Path, work: Path, jobs: int, sample: int
+    ) -> None:
         self._modules = {str(path.resolve()): module_of(path, checkout) for path in paths}
+        self._work = work
         self._jobs = jobs
         self._sample = sample
         self._lines: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -108,12 +113,14 @@ class Mutations:
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
+            self._confine(session)
             failed = self._first_failure(session, self._quickest(range(len(session.items))))
             if failed is not None:
                 print(f"{failed.nodeid} fails when it runs a second time", flush=True)
             os._exit(failed is not None)
         if os.waitpid(pid, 0)[1]:
             raise pytest.UsageError("a test fails without any mutant, in a child")
+        self._remove_folder(pid)
 
     def _start(self, session: pytest.Session, mutant: Mutant, tests: Sequence[int]) -> int:
         pid = os.fork()
@@ -125,10 +132,25 @@ class Mutations:
             silence = os.open(os.devnull, os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(silence, fd)
+            self._confine(session)
             apply(mutant, self._modules[mutant.path])
             status = 0 if self._first_failure(session, self._quickest(tests)) is None else 1
         finally:
             os._exit(status)
+
+    def _confine(self, session: pytest.Session) -> None:
+        """Give this child a folder of its own. It can read what fixtures of the session made."""
+        folder = self._folder(os.getpid())
+        folder.mkdir()
+        confine(folder)
+        # pytest says in no public place where the folders of tests are made.
+        session.config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
+
+    def _folder(self, pid: int) -> Path:
+        return self._work / str(pid)
+
+    def _remove_folder(self, pid: int) -> None:
+        shutil.rmtree(self._folder(pid), ignore_errors=True)
 
     def _quickest(self, tests: Sequence[int]) -> list[int]:
         """The quickest first: one that fails is enough."""
@@ -149,6 +171,7 @@ class Mutations:
         pid, status = os.wait()
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # What a test started, and did not live to end.
+        self._remove_folder(pid)
         if os.WIFSIGNALED(status):
             what = "timeout" if os.WTERMSIG(status) == signal.SIGALRM else "killed"
         else:

@@ -1,5 +1,6 @@
 """The tool itself: it makes the changes it names, and sees which of them a test notices."""
 
+import os
 import subprocess
 import sys
 from functools import lru_cache
@@ -47,14 +48,21 @@ def test_a_mutant_is_the_changed_function() -> None:
 @pytest.mark.parametrize(
     ("asserted", "killed"), [("text == 'x'", 1), ("len(text) >= 0 or True", 0)]
 )
+@pytest.mark.needs("mount")
 def test_a_test_that_asserts_little_kills_little(
     tmp_path: Path, asserted: str, killed: int
 ) -> None:
-    """`as_docker` is executed and has one mutant, which returns None."""
+    """`as_docker` is executed and has one mutant, which returns None. No test can write to what is
+    there already, nor see other processes, or it fails before there are mutants."""
     test = tmp_path / "test_it.py"
     test.write_text(
+        "import os, pytest\n"
         "from minibuild.oci.model import as_docker\n"
-        "def test_it():\n"
+        "def test_it(tmp_path):\n"
+        "    with pytest.raises(OSError, match='Read-only'):\n"
+        "        os.unlink(__file__)\n"
+        "    (tmp_path / 'x').touch()\n"
+        f"    assert os.readlink('/proc/self/ns/pid') != {os.readlink('/proc/self/ns/pid')!r}\n"
         "    text = as_docker('x') or ''\n"
         f"    assert {asserted}\n"
     )

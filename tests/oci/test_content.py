@@ -78,7 +78,7 @@ def test_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(content_module.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(StoreError, match="no space left") as caught:
         ContentStore(store).put(DATA)
     assert "free some space" in caught.value.hint and not left(store)

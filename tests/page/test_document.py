@@ -115,7 +115,7 @@ def test_a_page_is_bounded(tmp_path: Path) -> None:
 
 
 def test_thirty_stages_are_less_than_200_kb(tmp_path: Path) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for stage in range(30):
         for step in range(4):
             line, before = 5 * stage + step + 2, len(rows) - 1 if rows else None

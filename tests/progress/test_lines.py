@@ -96,7 +96,7 @@ def test_clean_is_stable(text: str) -> None:
 def test_plain_text_is_kept(texts: list[str], size: int) -> None:
     data = "".join(f"{text}\n" for text in texts).encode()
     cutter = LineCutter()
-    pieces = []
+    pieces: list[LinePart] = []
     for start in range(0, len(data), size):
         pieces += cutter.feed(data[start : start + size])
     assert lines(pieces) == texts

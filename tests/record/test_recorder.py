@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     def full(source: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing.os, "rename", full)
+    monkeypatch.setattr(os, "rename", full)
     build(tmp_path)
     assert [name for _, _, names in os.walk(tmp_path / "builds") for name in names] == []
 

@@ -37,13 +37,13 @@ DRIPS = 200  # ten seconds of them: a client that waits for all is seen, and not
 def dripping(where: str, fast: int = 0, asked: list[str] | None = None) -> Iterator[str]:
     """A server that sends `fast` bytes of an answer whose path has `where` in it, and then one at a
     time; less than none are headers that drip. Its address; `asked` is what it is asked."""
-    over, asked = threading.Event(), [] if asked is None else asked
+    over, paths = threading.Event(), [] if asked is None else asked
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             if where in self.path:
                 with suppress(OSError):
                     self.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + BLOB)

@@ -54,7 +54,7 @@ def manifest(name: str) -> dict[str, Any]:
     repository, _, tag = path.rpartition(":")
     url = f"http://{address}/v2/{repository}/manifests/{tag}"
     with urlopen(Request(url, headers={"Accept": OCI_MANIFEST})) as answer:
-        return json.load(answer)  # type: ignore[no-any-return]
+        return json.load(answer)
 
 
 def layers(name: str) -> list[str]:

@@ -24,9 +24,16 @@ def layers_in(root: Path) -> int:
     return sum(blob.read_bytes()[:1] != b"{" for blob in blobs)
 
 
-def push(state: State, name: str, root: Path, **more: tuple[CachePlace, ...]) -> str:
+Places = tuple[CachePlace, ...]
+
+
+def push(
+    state: State, name: str, root: Path, cache_to: Places = (), cache_from: Places = ()
+) -> str:
     """Build and push; the digest of the image."""
-    made = state.build(Output("registry"), tags=[name], root=str(root), **more)
+    made = state.build(
+        Output("registry"), tags=[name], root=root, cache_to=cache_to, cache_from=cache_from
+    )
     assert made.digest is not None
     return made.digest
 

@@ -15,7 +15,7 @@ import pytest
 from minibuild.buildkit.cachekeys import Selector
 from minibuild.digest import Digest
 from minibuild.fileop.api import SourceTree
-from minibuild.linux import device, recorded
+from minibuild.linux import device, xattr
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.recorded import Records
 from minibuild.remotecache.checksums import Checksums
@@ -148,7 +148,7 @@ def test_owners_on_record_are_owners(tree: Path, tmp_path: Path) -> None:
     for name in ("f", "l", "e"):
         os.chown(tree / "d" / name, 7, 8, follow_symlinks=False)
         if name != "l":
-            os.removexattr(tree / "d" / name, recorded.XATTR)
+            os.removexattr(tree / "d" / name, xattr.OWNER)
     assert digest(tree, local=False) == recorded_ones
 
 

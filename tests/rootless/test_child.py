@@ -13,7 +13,7 @@ def raised(error: Exception) -> Exception:
     try:
         raise error
     except Exception as caught:
-        return pickle.loads(pickle.dumps(portable(noted(caught))))  # type: ignore[no-any-return]
+        return pickle.loads(pickle.dumps(portable(noted(caught))))
 
 
 def test_it_keeps_its_type_and_says_where_it_happened() -> None:

@@ -75,11 +75,16 @@ def file_of(data: bytes) -> bytes:
 def test_inputs_for_several_platforms(client: Client, context: Path) -> None:
     """Each platform stands on its own; the config of an image comes beside its definition."""
     (context / "Dockerfile").write_text("FROM base\nCOPY a /\n")
-    attributes, inputs = {"platform": "linux/amd64,linux/arm64"}, {}
+    inputs: dict[str, bytes] = {}
+    attributes = {"platform": "linux/amd64,linux/arm64"}
     for arch in ("amd64", "arm64"):
         key = f"base::linux/{arch}"
-        config = {"architecture": arch, "os": "linux", "config": {"Env": [f"A={arch}"]}}
-        config["rootfs"] = {"type": "layers", "diff_ids": []}
+        config = {
+            "architecture": arch,
+            "os": "linux",
+            "config": {"Env": [f"A={arch}"]},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        }
         encoded = base64.b64encode(json.dumps(config).encode()).decode()
         attributes[f"context:{key}"] = f"input:{key}"
         attributes[f"input-metadata:{key}"] = json.dumps({"containerimage.config": encoded})

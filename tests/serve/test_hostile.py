@@ -110,10 +110,10 @@ def test_what_is_no_folder(server: str, context: Path, tmp_path: Path) -> None:
     """One after the other, into the same kept folder; then a good client has what it sent."""
     folders = {"context": context, "dockerfile": context}
     for name, (packets, message) in CASES.items():
-        client = Hostile(server, _place(tmp_path / name), folders)
-        client.packets = packets
+        hostile = Hostile(server, _place(tmp_path / name), folders)
+        hostile.packets = packets
         try:
-            client.build({})
+            hostile.build({})
             assert not message, name
         except grpc.RpcError as error:
             assert message and message in error.details(), name

@@ -42,9 +42,11 @@ def test_the_same_again(folder: Path, size: int) -> None:
         Listing(str(folder)),
         [data[at : at + size] for at in range(0, len(data), size)],
     )
-    assert heard(listing, *parts[:-1]) == b"" and not listing.is_whole
+    assert heard(listing, *parts[:-1]) == b""
+    whole_before = listing.is_whole
     rest = iter([parts[-1], b"more"])
-    assert list(listing.unknown(rest)) == [] and listing.is_whole
+    assert list(listing.unknown(rest)) == []
+    assert (whole_before, listing.is_whole) == (False, True)
     assert next(rest) == b"more"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from minibuild.buildkit.rpc import Failure, api_types
 from minibuild.digest import Digest
-from minibuild.events import Completed, Log, Planned, Started, Status, VertexInfo
+from minibuild.events import Completed, Event, Log, Planned, Started, Status, VertexInfo
 from minibuild.serve.build import Builder
 from minibuild.serve.config import Config
 from minibuild.serve.status import StatusStream, messages_in
@@ -19,7 +19,11 @@ from minibuild.session.environment import Environment
 
 TYPES = api_types()
 A = Digest("sha256:" + "a" * 64)
-EVENTS = [Planned((VertexInfo(A, "RUN x", ()),)), Started(A, 1.0), Log(A, 1, b"hello", 1.5)]
+EVENTS: list[Event] = [
+    Planned((VertexInfo(A, "RUN x", ()),)),
+    Started(A, 1.0),
+    Log(A, 1, b"hello", 1.5),
+]
 
 
 def heard(stream: Any) -> list[str]:

@@ -32,8 +32,8 @@ def key(tmp_path: Path) -> str:
 
 
 def make_key(path: Path, passphrase: str = "") -> str:
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "a key", "-f", path]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    words = ["-q", "-t", "ed25519", "-N", passphrase, "-C", "a key", "-f", str(path)]
+    subprocess.run(["ssh-keygen", *words], check=True, stdin=subprocess.DEVNULL)
     path.chmod(0o644)
     return str(path)
 

@@ -410,7 +410,7 @@ def test_laws(
     assert same(warm.read(left), warm.read(flat))
     assert same(warm.read(right), warm.read(flat)) or forgets(a.tree, b.tree, c.tree)
     times = directory_times(warm, flat)
-    brought = [directory_times(warm, m.snapshot) for m in (a, b, c)]
+    brought = [directory_times(warm, m) for m in (a.snapshot, b.snapshot, c.snapshot)]
     assert times == {path: last(brought, path) for path in times}
 
 

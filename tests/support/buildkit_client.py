@@ -79,7 +79,7 @@ class Client:
         fields: Mapping[str, Any] = {},
         look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
         change: Callable[[Any], None] = lambda result: None,
-    ) -> Mapping[str, str]:
+    ) -> Mapping[str, Any]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
         `inputs` are definitions that contexts name, `metadata` is what the client says of the

@@ -126,7 +126,7 @@ class Container:
         (self.folder / "config.json").write_text(json.dumps(self.spec(argv)))
         call = ["runc", "run", "--no-new-keyring", "-b", str(self.folder), self._name()]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(call, stdin=subprocess.DEVNULL, **pipes)  # type: ignore[call-overload,no-any-return]
+        return subprocess.Popen(call, stdin=subprocess.DEVNULL, **pipes)  # type: ignore[call-overload]
 
     def _name(self) -> str:
         """As runc names it; so tests that run side by side do not meet."""
