@@ -22,15 +22,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from minibuild.linux.cursor import Cursor
-from minibuild.linux.syscalls import (
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
-    openat2,
-)
 
-_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_LITERAL = _RESOLVE | RESOLVE_NO_SYMLINKS
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _T = TypeVar("_T")
 _MAX_SYMLINKS = 40  # as the kernel, see path_resolution(7)
@@ -72,13 +64,22 @@ def parents(real: str) -> list[str]:
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` inside the root, following symlinks there; add O_NOFOLLOW for the last one."""
-    return openat2(root_fd, path.lstrip("/") or ".", flags, mode, _RESOLVE)
+    # Here: ctypes takes 1.3 ms to load, and many a build with nothing to do needs no such call.
+    from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    return openat2(root_fd, path.lstrip("/") or ".", flags, mode, resolve)
 
 
 def open_real(root_fd: int, real: str, flags: int) -> int:
     """Open a real path. A symlink on the way is an error; one at the end is, too, but it is opened
     with O_PATH."""
-    return openat2(root_fd, real or ".", flags | os.O_NOFOLLOW, resolve=_LITERAL)
+    if "/" not in real and real != "..":  # One name needs no way to be resolved.
+        return os.open(real or ".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root_fd)
+    from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
+
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
+    return openat2(root_fd, real, flags | os.O_NOFOLLOW, resolve=resolve)
 
 
 def lstat(root_fd: int, real: str) -> os.stat_result | None:

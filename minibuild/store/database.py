@@ -5,8 +5,8 @@ each commit: after kill -9 nothing is lost (the page cache is the kernel's), aft
 last transactions may be, which costs a rebuild and never a wrong one.
 """
 
+import _sqlite3 as sqlite3  # What `sqlite3` adds is about datetime, and takes 0.8 ms to load.
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence

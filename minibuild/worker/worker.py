@@ -5,7 +5,7 @@ files need: as root, or inside a user namespace (see `linux.namespace`).
 Read next: `context`, one build on it.
 """
 
-import sqlite3
+import _sqlite3 as sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -113,10 +113,10 @@ def test_the_tree_is_whole_where_there_is_no_layer(
 def test_a_file_that_shrinks_meanwhile_is_still_copied(
     tmp_path: Path, content: ContentStore, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(str(tmp_path / "from"), {"f": "x" * size})
+    make(str(tmp_path / "from"), {"d/f": "x" * size})
     (tmp_path / "to").mkdir()
-    _at_first(monkeypatch, "open", lambda: os.truncate(tmp_path / "from/f", 10), "f")
-    assert _both(tmp_path, content, [Copy(0, ("f",), "/")]) is None
+    _at_first(monkeypatch, "open", lambda: os.truncate(tmp_path / "from/d/f", 10), "f")
+    assert _both(tmp_path, content, [Copy(0, ("d/f",), "/")]) is None
     assert (tmp_path / "to/f").read_text() == "x" * 10
 
 
