@@ -9,7 +9,7 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,14 @@ if TYPE_CHECKING:
     from minibuild.remotecache.caches import RemoteCaches
     from minibuild.solver.stepper import Stepper
 
+Answer = Callable[[BuildResult], None]
+"""Takes the result of a build when its outputs are there."""
 LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
+
+
+def _ignore(result: BuildResult) -> None:
+    pass
 
 
 def run_build(
@@ -55,8 +61,11 @@ def run_build(
     report: Report = silent,
     cancelled: threading.Event | None = None,
     stepper: "Stepper | None" = None,
+    answer: Answer = _ignore,
 ) -> BuildResult:
-    """Do one build on the store in `root`. Needs root, or a user namespace around it."""
+    """Do one build on the store in `root`. Needs root, or a user namespace around it. `answer` gets
+    the result as soon as the outputs are there: without the provenance, before there is a record of
+    the build."""
     recorder = _recorder(request, root)
     if recorder is not None:
         report = recorder.listening(report)
@@ -78,9 +87,9 @@ def run_build(
         source = prepared.definition.source
         try:
             try:
-                return _build(prepared)
+                return _build(prepared, answer)
             except LostLayer as error:
-                return _build(_without_caches(prepared, error))
+                return _build(_without_caches(prepared, error), answer)
         except BuildError as error:
             # What shows the error can show the lines around it.
             if error.span is not None and error.span.file == source.name:
@@ -146,12 +155,11 @@ def _without_caches(build: PreparedBuild, error: LostLayer) -> PreparedBuild:
     return build._replace(request=request, caches=_remote_caches(request))
 
 
-def _build(build: PreparedBuild) -> BuildResult:
-    context, request, definition = build.context, build.request, build.definition
-    started = time.time()
-    findings = Findings(context.report, definition.source)
+def _build(build: PreparedBuild, answer: Answer) -> BuildResult:
+    context, request, caches = build.context, build.request, build.caches
+    started, source = time.time(), build.definition.source
+    findings = Findings(context.report, source)
     converted = _scanned(build, build.convert(findings.add))
-    caches = build.caches
     solver = Solver(
         context,
         build.sources,
@@ -165,10 +173,10 @@ def _build(build: PreparedBuild) -> BuildResult:
     targets = [image.vertex for image in converted.images]
     wanted = [*targets, *said]
     if build.recorder is not None:
-        build.recorder.watch(definition.source, wanted, solver.reached)
+        build.recorder.watch(source, wanted, solver.reached)
     if build.stepper is not None:
         solver.stepper = build.stepper
-        build.stepper.begin(context, definition.source, wanted)
+        build.stepper.begin(context, source, wanted)
     solution = solver.solve(wanted)
     done, reached = solution.results, solver.reached()
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
@@ -181,21 +189,22 @@ def _build(build: PreparedBuild) -> BuildResult:
         None if caches is None else caches.inline(context, solution.steps, targets, reached),
         attestor if request.attestations.attached or said else None,
     )
-    made = export(context, request, solved)
-    if attestor is not None:
-        made = attestor.recorded(made, context.worker, solved)
+    made = export(context, request, solved)._replace(
+        findings=tuple(findings.found),
+        source=source,
+        cached=solution.cached,
+        executed=solution.executed,
+    )
     if caches is not None:
         caches.send(context, solution.steps, targets, reached, made.tags)
         caches.send_mounts(context, targets, done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
+    answer(made)
+    if attestor is not None:
+        made = attestor.recorded(made, context.worker, solved)
     _record(build, made)
-    return made._replace(
-        findings=tuple(findings.found),
-        source=definition.source,
-        cached=solution.cached,
-        executed=solution.executed,
-    )
+    return made
 
 
 def _remote_caches(request: BuildRequest) -> "RemoteCaches | None":

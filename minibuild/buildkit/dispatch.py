@@ -5,7 +5,7 @@ Read next: `messages`; `serve.callserver` and `client.session`, which serve such
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from minibuild.buildkit.frames import Headers
@@ -27,10 +27,11 @@ class Method(NamedTuple):
 
 
 class ServerCall(Messages):
-    """A call of the other side."""
+    """A call of the other side. What is put `afterwards` is done when the answer is on its way."""
 
     def __init__(self, stream: Stream, kind: Any) -> None:
         super().__init__(stream, kind)
+        self.afterwards = ExitStack()
         self._has_begun = False
 
     @property
@@ -82,7 +83,7 @@ def answer_call(methods: Mapping[str, Method], types: Types, stream: Stream) -> 
 
         logging.getLogger(__name__).exception("%s failed", path)
         failure = Failure(f"{type(error).__name__}: {error}", UNKNOWN)
-    with suppress(Failure):  # It is gone.
+    with call.afterwards, suppress(Failure):  # It is gone.
         call.end(status_headers(failure, types))
 
 

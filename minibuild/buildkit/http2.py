@@ -65,9 +65,9 @@ class Connection:
     def __init__(self, accept: Callable[[Stream], None] | None = None) -> None:
         import hpack
 
-        lock = threading.RLock()
-        self.changed = threading.Condition(lock)
-        self._sendable = threading.Condition(lock)
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
+        self._sendable = threading.Condition(self.lock)
         self._accept = accept
         self._error: Failure | None = None
         self._has_settings = False
@@ -104,14 +104,14 @@ class Connection:
                 self._sendable.wait()
             data = b"".join(self._out)
             self._out.clear()
-            if self.is_full:
-                self.changed.notify_all()
-            self._out_size = 0
+            was_full, self._out_size = self.is_full, 0
+            for stream in self._streams.values() if was_full else ():
+                stream.changed.notify_all()
             return data
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the other side. Raises `Failure` for what is not HTTP/2."""
-        with self.changed:
+        with self.lock:
             data = self._rest + data if self._rest else data
             position, end, head, size = self._begin(data), len(data), HEAD.unpack_from, HEAD.size
             streams = self._streams
@@ -136,7 +136,6 @@ class Connection:
             if self._received > MAX_WINDOW >> 1:
                 self.send(WINDOW, 0, self._received)
                 self._received = 0
-            self.changed.notify_all()
         self._do_later()
 
     def _begin(self, data: bytes) -> int:
@@ -152,24 +151,24 @@ class Connection:
 
     def close(self, reason: str = "the client went away") -> None:
         """End all streams with a failure, unless they have ended."""
-        with self.changed:
+        with self.lock:
             if self._error is None:
                 self._error = Failure(reason, UNAVAILABLE)
                 for stream in list(self._streams.values()):
                     stream.fail(self._error)
-            self.changed.notify_all()
+            self._changed.notify_all()
             self._sendable.notify_all()
         self._do_later()
 
     def wait(self, seconds: float) -> bool:
         """Wait for the first words of the other side. False if none come, or it ends before."""
-        with self.changed:
-            self.changed.wait_for(lambda: self._has_settings or self._error is not None, seconds)
+        with self.lock:
+            self._changed.wait_for(lambda: self._has_settings or self._error is not None, seconds)
             return self._has_settings
 
     def shut(self) -> None:
         """Say that no more streams are taken."""
-        with self.changed:
+        with self.lock:
             last = max(self._number, 0)
             self._send(frame(GOAWAY, 0, 0, struct.pack(">LL", last, NO_ERROR)))
             self._number = MAX_WINDOW
@@ -183,7 +182,7 @@ class Connection:
 
     def open(self, headers: Headers) -> Stream:
         """Begin a stream. Raises `Failure` if the connection has ended."""
-        with self.changed:
+        with self.lock:
             if self._error is not None:
                 raise self._error
             self._number += 2
@@ -216,6 +215,7 @@ class Connection:
             self._window -= len(data)
             stream.window -= len(data)
             self._send(frame(DATA, 0, stream.number, data))
+            stream.changed.notify_all()
         if not unsent and stream.trailers is not None:
             if stream.trailers:
                 self.send_headers(stream.number, stream.trailers, END_STREAM)
@@ -309,6 +309,7 @@ class Connection:
 
     def _settings(self, payload: bytes) -> None:
         self._has_settings = True
+        self._changed.notify_all()
         for at in range(0, len(payload) - 5, 6):
             name, value = struct.unpack_from(">HL", payload, at)
             if name == SET_WINDOW:

@@ -3,6 +3,7 @@
 Comes in: what its connection read for it. Goes out: what is written. Read next: `messages`.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,13 @@ class Stream:
     guards them; `headers` can be read once something has come, those at the end once all was."""
 
     __slots__ = (
-        "_calls", "_changed", "_connection", "_error", "_is_closed", "_is_whole", "_parts",
-        "_taken", "_waiting", "headers", "number", "trailers", "unsent", "window",
+        "_calls", "_connection", "_error", "_is_closed", "_is_whole", "_parts",
+        "_taken", "_waiting", "changed", "headers", "number", "trailers", "unsent", "window",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", number: int, window: int) -> None:
         self._connection = connection
-        self._changed = connection.changed
+        self.changed = threading.Condition(connection.lock)
         self._calls: list[Callable[[], None]] = []
         self._parts: list[bytes] = []
         self._waiting = self._taken = 0
@@ -48,24 +49,24 @@ class Stream:
 
     def begin(self, headers: Headers) -> None:
         """Send the headers of an answer."""
-        with self._changed:
+        with self.changed:
             if not self._is_closed:
                 self._connection.send_headers(self.number, headers)
 
     def write(self, data: bytes, *, wait: bool = True) -> bool:
         """Send bytes. Waits while many of them are on their way. Returns whether the other side
         still listens."""
-        with self._changed:
+        with self.changed:
             if not self._is_closed:
                 self.unsent += data
                 self._connection.send_data(self)
             while wait and not self._is_closed and self._is_full:
-                self._changed.wait()
+                self.changed.wait()
             return not self._is_closed
 
     def finish(self, trailers: Headers = ()) -> None:
         """Say that nothing more is sent; a server says with what headers it ends."""
-        with self._changed:
+        with self.changed:
             if not self._is_closed:
                 self.trailers = trailers
                 self._connection.send_data(self)
@@ -73,9 +74,9 @@ class Stream:
     def read(self) -> bytes:
         """Wait for bytes: all that have come. Empty at the end. Raises `Failure` if the stream
         broke off."""
-        with self._changed:
+        with self.changed:
             while not self._parts and not self._is_whole and self._error is None:
-                self._changed.wait()
+                self.changed.wait()
             if self._error is not None:
                 raise self._error
             data = b"".join(self._parts)
@@ -89,7 +90,7 @@ class Stream:
 
     def cancel(self) -> None:
         """End it, if it has not ended."""
-        with self._changed:
+        with self.changed:
             if not self._is_closed:
                 self._connection.send(RESET, self.number, CANCEL)
                 self.fail(Failure("the call was cancelled", UNAVAILABLE))
@@ -101,7 +102,7 @@ class Stream:
 
     def when_broken(self, call: Callable[[], None]) -> bool:
         """Let this be called once the other side ends it. False if that is too late."""
-        with self._changed:
+        with self.changed:
             self._calls.append(call)
             return not self._is_closed
 
@@ -112,6 +113,8 @@ class Stream:
         self._waiting += len(data)
         if self._waiting + self._taken > OUR_WINDOW:
             raise invalid("more than the window has room for")
+        if data or is_end:
+            self.changed.notify_all()
         if data:
             self._parts.append(data)
         if is_end:
@@ -135,7 +138,7 @@ class Stream:
         self._is_closed = True
         self.unsent.clear()
         self._connection.ended(self, calls)
-        self._changed.notify_all()
+        self.changed.notify_all()
 
     @property
     def _is_full(self) -> bool:

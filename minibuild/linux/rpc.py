@@ -81,6 +81,13 @@ class Caller:
             else:
                 raise answer
 
+    def rest(self) -> Any:
+        """The second answer to a call, if its first one is not all. Raises what `call` raises."""
+        kind, answer, _ = _receive(self._channel)
+        if kind == _ERROR:
+            raise answer
+        return answer
+
     def _send(self, value: object, files: Sequence[int]) -> None:
         try:
             _send(self._channel, _CALL, value, files)

@@ -16,7 +16,7 @@ from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from minibuild.errors import BuildError
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
     from minibuild.events import Event
@@ -52,13 +52,20 @@ def _serve(number: int, loads: str) -> None:
 
 
 def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "Call | None":
-    """Do one build and answer. Returns the next call; None if there is none, or if this one failed:
-    then nothing is built here any more."""
+    """Do one build and answer: once when the outputs are there, and with all of the result at the
+    end. Returns the next call; None if there is none, or if this one failed: then nothing is built
+    here any more."""
     from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter_if_possible
 
     cancelled, watch = threading.Event(), _Watch(callee)
     events = Events(callee, cancelled)
+
+    def answer(result: BuildResult) -> None:
+        watch.is_done = True
+        events.end()
+        _answer(callee.result, result)
+
     try:
         os.chdir(folder)
         enter_if_possible()
@@ -68,14 +75,14 @@ def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "
         watch.start()
         events.start()
         with stopping(cancelled, last_word=b""):
-            result = run_build(request, root=root, report=events.add, cancelled=cancelled)
+            result = run_build(
+                request, root=root, report=events.add, cancelled=cancelled, answer=answer
+            )
     except Exception as error:
         watch.is_done = True
         events.end()
         _answer(callee.error, error if isinstance(error, BuildError) else noted(error))
         return None
-    watch.is_done = True
-    events.end()
     _answer(callee.result, result)
     watch.join()
     return watch.call

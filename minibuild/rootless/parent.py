@@ -9,7 +9,8 @@ Read next: `child`, the other end; `linux.rpc`.
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.events import Event, Report
@@ -38,7 +39,8 @@ def build_in_child(
             report(event)
 
     try:
-        return child.build(request, root=root, report=each, cancelled=cancelled)
+        child.build(request, root=root, report=each, cancelled=cancelled)
+        return child.rest()
     finally:
         child.close()
 
@@ -65,7 +67,7 @@ class BuildChild:
             theirs.close()
         self._caller = Caller(ours)
         self._builds = 0
-        self._is_ready = True
+        self._is_ready = self._goes_on = True
 
     def build(
         self,
@@ -75,22 +77,23 @@ class BuildChild:
         report: Callable[[Sequence[Event]], None],
         cancelled: threading.Event,
     ) -> BuildResult:
-        """Do the build. `report` gets the events, some at a time. Raises what `builder.run_build`
-        raises."""
+        """Do the build. `report` gets the events, some at a time. Returns the result when the
+        outputs are there; `rest` is to be called next. Raises what `builder.run_build` raises."""
         call, caller = (request, root, os.getcwd()), self._caller
         self._builds, self._is_ready = self._builds + 1, False
-        try:
+        with _explained(cancelled):
             result = caller.call(call, on_event=report, cancelled=cancelled, stop=caller.stop)
-            assert isinstance(result, BuildResult)
-            self._is_ready = self._builds < _MAX_BUILDS and not cancelled.is_set()
-            return result
-        except Gone as error:
-            if cancelled.is_set():
-                raise Cancelled("the build was cancelled") from error
-            raise HostError(
-                "the process that ran the build died",
-                hint="was it killed, or out of memory? `minibuild doctor` checks this machine",
-            ) from error
+        assert isinstance(result, BuildResult)
+        self._goes_on = self._builds < _MAX_BUILDS and not cancelled.is_set()
+        return result
+
+    def rest(self) -> BuildResult:
+        """The result of that build once more, with its provenance: all is done, also its record."""
+        with _explained():
+            result = self._caller.rest()
+        assert isinstance(result, BuildResult)
+        self._is_ready = self._goes_on
+        return result
 
     def waits(self) -> bool:
         """Whether it can do a build: it is there, and no build of it failed or was cancelled."""
@@ -100,3 +103,17 @@ class BuildChild:
         """Closing the channel is the order to stop; the process ends when all is clean."""
         self._caller.close()
         self._process.wait()
+
+
+@contextmanager
+def _explained(cancelled: threading.Event | None = None) -> Iterator[None]:
+    """Say what the death of the process means."""
+    try:
+        yield
+    except Gone as error:
+        if cancelled is not None and cancelled.is_set():
+            raise Cancelled("the build was cancelled") from error
+        raise HostError(
+            "the process that ran the build died",
+            hint="was it killed, or out of memory? `minibuild doctor` checks this machine",
+        ) from error

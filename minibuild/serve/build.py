@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from minibuild.buildkit.messages import ClientCall
@@ -19,6 +19,8 @@ from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
+from minibuild.linux.beneath import remove_path
+from minibuild.rootless.parent import BuildChild
 from minibuild.serve.answers import answer_of, failure_of, op_of
 from minibuild.serve.attributes import attestations
 from minibuild.serve.caches import send_caches
@@ -50,7 +52,6 @@ from minibuild.session.request import (
     BuildResult,
     Output,
 )
-from minibuild.session.scratch import scratch_folder
 
 _START_S = 15.0
 _STATUS_S = 6.0
@@ -59,11 +60,13 @@ _OF_FRONTENDS = "frontend."
 
 
 class Builder:
-    """What all builds share: the store, the sessions, the folders that are kept."""
+    """What all builds share: the store, the sessions, the folders that are kept, and one `folder`
+    for what is not."""
 
-    def __init__(self, types: Types, config: Config) -> None:
+    def __init__(self, types: Types, config: Config, folder: str) -> None:
         self.types = types
         self.config = config
+        self.folder = folder
         self.root = config.root
         self.environment = config.environment
         self.sessions = Sessions()
@@ -79,19 +82,17 @@ class Builder:
 
     def begin(self, asked: Any) -> "Build":
         """`Control/Solve` has come: a build begins. Raises `Failure`."""
-        try:
-            self._check(asked)
-            build = Build(self, asked)
-        except Failure:
-            with self._lock:
-                self._refused = [*self._refused[-_MAX_ENDED:], asked.Ref]
-                self._lock.notify_all()
-            raise
         with self._lock:
             if asked.Ref in self._builds:
                 raise Failure(f"job ID {asked.Ref} exists")
-            self._builds[asked.Ref] = build
-            self._lock.notify_all()
+            try:
+                self._check(asked)
+                build = self._builds[asked.Ref] = Build(self, asked)
+            except Failure:
+                self._refused = [*self._refused[-_MAX_ENDED:], asked.Ref]
+                raise
+            finally:
+                self._lock.notify_all()
         if not asked.Internal:
             self.history.begin(record_of(build))
         return build
@@ -150,10 +151,11 @@ class Builder:
             return self._by_definition.get(_identity(definition))
 
     def end(self, build: "Build") -> None:
-        """A build has ended. Its progress can be asked for a while longer."""
+        """A build has ended, and its client is about to hear how. Its progress can be asked for a
+        while longer."""
         ref = build.asked.Ref
         if not build.asked.Internal:
-            self.history.end(record_of(build), build.status, build.made)
+            self.history.answered(ref)
         with self._lock:
             self._ended[ref] = build.status
             del self._builds[ref]
@@ -163,6 +165,17 @@ class Builder:
             for definition, (other, _) in list(self._by_definition.items()):
                 if other is build:
                     del self._by_definition[definition]
+
+    def keep(self, build: "Build") -> None:
+        """Write the record of a build that has ended. A client waits for that only if it asks for
+        the record."""
+        try:
+            build.finish()
+        finally:
+            if not build.asked.Internal:
+                self.history.end(record_of(build), build.status, build.made)
+            with suppress(OSError):
+                remove_path(build.folder)
 
     def stop(self) -> None:
         """Cancel all builds."""
@@ -198,14 +211,13 @@ class Build:
         self.described: dict[bytes, Any] = {}
         self.policies = policies_of([asked.SourcePolicy] if asked.HasField("SourcePolicy") else ())
         self.resources = ExitStack()
-        # Exporters lock the folder that they write to, and ours is locked against its removal.
-        locked = self.resources.enter_context(scratch_folder("minibuild-build-"))
-        self.folder = os.path.join(locked, "files")
+        self.folder = os.path.join(builder.folder, os.urandom(8).hex())
         os.mkdir(self.folder, 0o700)
         self.began = time.time()
         self.ended = 0.0
         self.outcome: Mapping[str, str] | Failure = {}
         self.made: BuildResult | None = None
+        self._answered: BuildChild | None = None
         self.linked: dict[str, Sequence[Mapping[str, Any]]] = {}
         self.cancelled = threading.Event()
         self._returned: Any = None
@@ -239,6 +251,12 @@ class Build:
         self.status.close(self.ended)
         self.resources.close()
         self.builder.end(self)
+
+    def finish(self) -> None:
+        """Get the rest of the result, for which the client does not wait."""
+        if self._answered is not None:
+            with suppress(BuildError):
+                self.made = self._rest(self._answered)
 
     @property
     def session(self) -> Session:
@@ -315,7 +333,7 @@ class Build:
             request = request._replace(attestations=self._attestations(prepared))
             if request.attestations.generator:
                 request = with_logins(self, request, [request.attestations.generator])
-            self.made = self._in_child(prepared, request, outputs)
+            self.made, self._answered = self._in_child(prepared, request, outputs)
             answer.update(answer_of(self.made, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             send_output(self, number, exporter.Type, output, answer)
@@ -341,7 +359,8 @@ class Build:
             request = prepared.complete(self)
             asked = self._attestations(prepared)._replace(mode="", sbom=False, generator="")
             request = request._replace(attestations=asked, cache_to=())
-            return self._in_child(prepared, request, outputs)
+            _, child = self._in_child(prepared, request, outputs)
+            return self._rest(child)
 
     def files(self, name: str) -> ResultFiles:
         """The files of a result, which is built for that. Raises `Failure`."""
@@ -354,18 +373,31 @@ class Build:
 
     def _in_child(
         self, prepared: Prepared, request: BuildRequest, outputs: Sequence[Output]
-    ) -> BuildResult:
+    ) -> tuple[BuildResult, BuildChild]:
+        """The result of a build, and the process that has the `_rest` of it."""
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
-        child = self.builder.children.take()
+        children = self.builder.children
+        child = children.take()
         try:
-            return child.build(
+            made = child.build(
                 request, root=self.builder.root, report=self.status.take, cancelled=self.cancelled
             )
         except BuildError as error:
+            children.give_back(child)
             if error.source is None and error.span is not None:
                 error.source = prepared.sources.get(error.span.file)
             definition = prepared.definition if prepared.request.graphs else None
             op = op_of(prepared.definitions, self.status.failed, self.status.failed_name)
             raise failure_of(error, self.status.failed, definition, op) from None
+        except BaseException:
+            children.give_back(child)
+            raise
+        children.answered(child)
+        return made, child
+
+    def _rest(self, child: BuildChild) -> BuildResult:
+        """The result with its provenance."""
+        try:
+            return child.rest()
         finally:
             self.builder.children.give_back(child)

@@ -19,7 +19,8 @@ class Children:
     start of a process that it does not need, nor for the end of one that it has the answer of."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._answered = set[BuildChild]()
         self._waiting: BuildChild | None = None
         self._closed = False
         self._at_work: set[threading.Thread] = set()
@@ -31,14 +32,22 @@ class Children:
                 self._waiting = BuildChild(_LOADS)
 
     def take(self) -> BuildChild:
-        """A process for one build."""
+        """A process for one build. One that has answered is there sooner than a new one."""
         with self._lock:
+            self._lock.wait_for(lambda: self._waiting is not None or not self._answered)
             waiting, self._waiting = self._waiting, None
         return waiting if waiting is not None and waiting.waits() else BuildChild(_LOADS)
+
+    def answered(self, child: BuildChild) -> None:
+        """A process has given its answer, and is about to be given back."""
+        with self._lock:
+            self._answered.add(child)
 
     def give_back(self, child: BuildChild) -> None:
         """Take a process whose build is done: it waits for another, or ends."""
         with self._lock:
+            self._answered.discard(child)
+            self._lock.notify_all()
             if self._waiting is None and not self._closed and child.waits():
                 self._waiting = child
                 return

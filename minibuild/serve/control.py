@@ -94,6 +94,7 @@ class Control:
         """Wait for the definition that comes by the gateway, build it, and say what was made.
         Raises `Failure`."""
         build = self._builder.begin(request)
+        call.afterwards.callback(self._builder.keep, build)
         if not call.when_broken(build.cancel):
             build.cancel()  # The client is gone already.
         outcome: Mapping[str, str] | Failure = Failure("the build broke off")

@@ -51,34 +51,56 @@ class BuildHistory:
         self._images = os.path.join(root, "blobs", "sha256")
         self._past = Past(types, root)
         self._active: dict[str, Any] = {}
+        self._answered = set[str]()
         self._followers: set[queue.SimpleQueue[Any]] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
     # --- a build ---
 
     def begin(self, record: Any) -> None:
         """A build has begun."""
+        self._settle(record.Ref)
         with self._lock:
             self._active[record.Ref] = record
         self._tell(STARTED, record)
 
+    def answered(self, ref: str) -> None:
+        """The client of a build is about to hear how it ended. If it asks for the build's record
+        next, it waits for that."""
+        with self._lock:
+            self._answered.add(ref)
+
+    def _settle(self, ref: str = "") -> None:
+        """Wait for the record of a build that was answered, or for those of all of them."""
+        with self._lock:
+            waited = {ref} if ref else set(self._answered)
+            self._lock.wait_for(lambda: waited.isdisjoint(self._answered))
+
     def end(self, record: Any, status: StatusStream, made: BuildResult | None) -> None:
         """A build has ended; `record` says how, and `made` what it gave. History is not worth a
         build: what cannot be written is not kept."""
-        with suppress(OSError):
-            os.makedirs(self._blobs, 0o700, exist_ok=True)
-            digest, size = status.keep_as(self._blobs)
-            record.logs.media_type, record.logs.digest, record.logs.size = _LOGS, digest, size
-            if record.error.details:  # They have the Dockerfile in them.
-                self._keep(record.externalError, _ERROR, record.error.SerializeToString())
-                del record.error.details[:]
-            if made is not None:
-                add_results(record, made, self._keep)
-            self._write(record)
-            self._sweep()
-        with self._lock:
-            self._active.pop(record.Ref, None)
+        try:
+            self._keep_record(record, status, made)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self._active.pop(record.Ref, None)
+                self._answered.discard(record.Ref)
+                self._lock.notify_all()
         self._tell(COMPLETE, record)
+
+    def _keep_record(self, record: Any, status: StatusStream, made: BuildResult | None) -> None:
+        os.makedirs(self._blobs, 0o700, exist_ok=True)
+        digest, size = status.keep_as(self._blobs)
+        record.logs.media_type, record.logs.digest, record.logs.size = _LOGS, digest, size
+        if record.error.details:  # They have the Dockerfile in them.
+            self._keep(record.externalError, _ERROR, record.error.SerializeToString())
+            del record.error.details[:]
+        if made is not None:
+            add_results(record, made, self._keep)
+        self._write(record)
+        self._sweep()
 
     def _keep(self, descriptor: Any, media_type: str, data: bytes) -> None:
         """Keep something beside a record, and describe it."""
@@ -123,6 +145,7 @@ class BuildHistory:
     def events(self, request: Any, active: Callable[[], bool]) -> Iterator[Any]:
         """The builds that a message `BuildHistoryRequest` asks for; then, unless it asks for an
         early end, what happens to others, for as long as the client listens."""
+        self._settle(request.Ref)
         follower: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with self._lock:
             running = list(self._active.values())
@@ -171,6 +194,7 @@ class BuildHistory:
 
     def messages(self, ref: str) -> Iterator[bytes] | None:
         """The progress of a build of the past, as serialised messages; None if there is none."""
+        self._settle(ref)
         record = self._read(self._path(ref))
         if record is None:
             return self._past.messages(ref)
@@ -182,6 +206,7 @@ class BuildHistory:
 
     def update(self, request: Any) -> None:
         """Pin a record, or remove it. Raises `Failure`."""
+        self._settle(request.Ref)
         record = self._read(self._path(request.Ref))
         if request.Finalize:
             if record is not None:

@@ -19,6 +19,7 @@ from minibuild.serve.build import Builder
 from minibuild.serve.callserver import CallServer
 from minibuild.serve.config import Config
 from minibuild.serve.listening import Certificates, listening
+from minibuild.session.scratch import scratch_folder
 
 _TURN_S = 0.2
 _GRACE_S = 5.0
@@ -38,23 +39,12 @@ def serve(
     nothing was built for so long, with `once` after the first build. Only for a program, and in its
     main thread."""
     check_installed()
-    types = api_types()
-    builder = Builder(types, config)
-    made = gateway.Gateway(show)
-    front = control.Control(builder, made)
-    server = CallServer(
-        dict(
-            services(
-                {
-                    control.NAME: front.methods(),
-                    bridge.NAME: bridge.Bridge(builder, front, made).methods(),
-                    blobs.NAME: blobs.Blobs(types, builder.history).methods(),
-                }
-            )
-        ),
-        types,
-    )
-    with listening(addresses, certificates, config.environment.variables) as found:
+    with (
+        scratch_folder("minibuild-build-") as folder,
+        listening(addresses, certificates, config.environment.variables) as found,
+    ):
+        builder = Builder(api_types(), config, folder)
+        server = _call_server(builder, gateway.Gateway(show))
         for endpoint in found:
             server.start(endpoint)
         builder.children.prepare()
@@ -65,6 +55,17 @@ def serve(
         finally:
             builder.stop()
             server.stop(_GRACE_S)
+
+
+def _call_server(builder: Builder, made: gateway.Gateway) -> CallServer:
+    """What answers the calls of all services."""
+    front = control.Control(builder, made)
+    found = {
+        control.NAME: front.methods(),
+        bridge.NAME: bridge.Bridge(builder, front, made).methods(),
+        blobs.NAME: blobs.Blobs(builder.types, builder.history).methods(),
+    }
+    return CallServer(dict(services(found)), builder.types)
 
 
 @contextmanager

@@ -73,6 +73,8 @@ def built(child: BuildChild, folder: Path, dockerfile: str) -> Sequence[Event]:
     seen: list[Event] = []
     request = BuildRequest(str(folder), dockerfile=dockerfile, outputs=(Output("cacheonly"),))
     child.build(request, root=str(folder / "root"), report=seen.extend, cancelled=threading.Event())
+    assert not child.waits()
+    child.rest()
     return seen
 
 
@@ -100,6 +102,7 @@ def test_one_has_several_builds_as_long_as_they_succeed(
     with suppress(Cancelled):  # or it was faster
         request = BuildRequest(str(tmp_path), dockerfile="FROM scratch\nWORKDIR c")
         other.build(request, root=str(tmp_path / "root"), report=print, cancelled=cancelled)
+        other.rest()
     assert not other.waits()
     children.give_back(other)
     children.close()

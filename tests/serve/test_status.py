@@ -87,7 +87,7 @@ def test_a_listener_that_goes_away_waits_no_longer() -> None:
 
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
-    return Builder(TYPES, Config(str(tmp_path), Environment({}, 0)))
+    return Builder(TYPES, Config(str(tmp_path), Environment({}, 0)), str(tmp_path))
 
 
 def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
@@ -97,7 +97,8 @@ def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(fd)
     build.close({})
-    assert not os.path.exists(os.path.dirname(build.folder))
+    builder.keep(build)
+    assert not os.path.exists(build.folder)
 
 
 def test_progress_of_a_build_that_ended_before_it_was_asked_for(builder: Builder) -> None:
