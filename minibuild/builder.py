@@ -40,6 +40,7 @@ from minibuild.worker.worker import open_worker
 
 if TYPE_CHECKING:
     from minibuild.attest.attestor import ImageAttestor
+    from minibuild.frontend.conversions import Conversions
     from minibuild.record.recorder import Recorder
     from minibuild.remotecache.caches import RemoteCaches
     from minibuild.solver.stepper import Stepper
@@ -62,6 +63,7 @@ def run_build(
     cancelled: threading.Event | None = None,
     stepper: "Stepper | None" = None,
     answer: Answer = _ignore,
+    conversions: "Conversions | None" = None,
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it. `answer` gets
     the result as soon as the outputs are there: without the provenance, before there is a record of
@@ -82,7 +84,7 @@ def run_build(
             worker, request, definition.directories, report, cancelled, importer
         ) as context,
     ):
-        prepared = _dated(prepare(context, request, definition))
+        prepared = _dated(prepare(context, request, definition, conversions))
         prepared = prepared._replace(caches=caches, recorder=recorder, stepper=stepper)
         source = prepared.definition.source
         try:
@@ -119,7 +121,12 @@ class PreparedBuild(NamedTuple):
         return convert(self.frontend, self.request, self.definition, finder, warn, db)
 
 
-def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> PreparedBuild:
+def prepare(
+    context: BuildContext,
+    request: BuildRequest,
+    definition: Definition,
+    conversions: "Conversions | None" = None,
+) -> PreparedBuild:
     """Get the definition, if it has to be fetched, and find its frontend."""
     sources = Sources(context)
     known: Mapping[Digest, VertexResult] = {}
@@ -127,7 +134,7 @@ def prepare(context: BuildContext, request: BuildRequest, definition: Definition
         from minibuild.frontend.remote_context import fetch_context
 
         definition, known = fetch_context(definition, request, context, sources)
-    frontend = frontend_of(request, definition)
+    frontend = frontend_of(request, definition, conversions)
     return PreparedBuild(context, request, definition, frontend, sources, known)
 
 

@@ -29,6 +29,7 @@ from minibuild.session.request import BuildRequest
 from minibuild.store.database import Database
 
 if TYPE_CHECKING:
+    from minibuild.frontend.conversions import Conversions
     from minibuild.frontend.policies import GuardedSources
     from minibuild.graph.source_policy import Judge
 
@@ -36,10 +37,14 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_NOTES = 1000
 
 
-def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
-    """The frontend that reads the definition. Raises `UsageError` and `HostError`."""
+def frontend_of(
+    request: BuildRequest, definition: Definition, conversions: "Conversions | None" = None
+) -> Frontend:
+    """The frontend that reads the definition. A process that builds more than once has earlier
+    `conversions`. Raises `UsageError` and `HostError`."""
     if not request.graphs:
-        return frontend_for(definition.source, request.build_args)
+        found = frontend_for(definition.source, request.build_args)
+        return found if conversions is None else conversions.known_to(found)
     from minibuild.frontend.graph import GraphFrontend
 
     return GraphFrontend(request.graphs)

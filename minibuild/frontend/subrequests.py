@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError, UsageError
@@ -25,13 +25,16 @@ from minibuild.frontend.bridge import (
     with_epoch,
 )
 from minibuild.frontend.definition import Definition, read_definition
-from minibuild.graph.frontend import Built, LocalContext
+from minibuild.graph.frontend import Built, Frontend, LocalContext
 from minibuild.graph.source_policy import Judge
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.source.image import ImageFinder
+
+if TYPE_CHECKING:
+    from minibuild.frontend.conversions import Conversions
 
 Method = Literal["lint", "outline", "targets", "graph", "llb"]
 METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph", "llb")
@@ -48,11 +51,13 @@ def call(  # noqa: PLR0913 - what surrounds a question
     cancelled: threading.Event | None = None,
     session: str = "",
     judge: Judge | None = None,
+    conversions: "Conversions | None" = None,
 ) -> Mapping[str, Any]:
     """The answer of the frontend. Raises what a build raises before its first step.
 
     `scratch` makes a folder for a context that has to come from elsewhere. A graph for a BuildKit
     names the `session` in which it finds the folders. The `judge` is asked about each source.
+    `conversions` are those that this process did before.
     """
     report, cancelled = serialised(report), cancelled or threading.Event()
     if not session:  # Nothing runs, so there is nothing to be allowed.
@@ -60,7 +65,8 @@ def call(  # noqa: PLR0913 - what surrounds a question
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     definition = definition_of(request, scratch, finder, report, cancelled, judge)
     try:
-        return _answer(request, definition, method, finder, report, session, judge)
+        frontend = frontend_of(request, definition, conversions)
+        return _answer(frontend, request, definition, method, finder, report, session, judge)
     except BuildError as error:
         if error.span is not None and error.span.file == definition.source.name:
             error.source = definition.source
@@ -113,7 +119,8 @@ def _fetched(
         return with_context(definition, request, client, folder, guarded)
 
 
-def _answer(
+def _answer(  # noqa: PLR0913 - what surrounds a question
+    frontend: Frontend,
     request: BuildRequest,
     definition: Definition,
     method: Method,
@@ -122,7 +129,6 @@ def _answer(
     session: str,
     judge: Judge | None,
 ) -> Mapping[str, Any]:
-    frontend = frontend_of(request, definition)
     asked = frontend_request(request, definition)
     if method in ("graph", "llb"):  # A time that has to be fetched is not known here.
         request = with_epoch(request, frontend.epoch(asked).seconds)

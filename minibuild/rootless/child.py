@@ -20,6 +20,7 @@ from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
     from minibuild.events import Event
+    from minibuild.frontend.conversions import Conversions
     from minibuild.linux.rpc import Call, Callee
 
 _TOGETHER_S = 0.005
@@ -45,13 +46,17 @@ def _serve(number: int, loads: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.set_inheritable(number, False)
     import_module(loads)  # Some callers start this before they have a build.
-    callee = Callee(Channel(number))
+    from minibuild.frontend.conversions import Conversions
+
+    callee, conversions = Callee(Channel(number)), Conversions()
     call = callee.next()
     while call is not None:
-        call = _build(callee, *call.value)
+        call = _build(callee, conversions, *call.value)
 
 
-def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "Call | None":
+def _build(
+    callee: "Callee", conversions: "Conversions", request: BuildRequest, root: str, folder: str
+) -> "Call | None":
     """Do one build and answer: once when the outputs are there, and with all of the result at the
     end. Returns the next call; None if there is none, or if this one failed: then nothing is built
     here any more."""
@@ -76,7 +81,12 @@ def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "
         events.start()
         with stopping(cancelled, last_word=b""):
             result = run_build(
-                request, root=root, report=events.add, cancelled=cancelled, answer=answer
+                request,
+                root=root,
+                report=events.add,
+                cancelled=cancelled,
+                answer=answer,
+                conversions=conversions,
             )
     except Exception as error:
         watch.is_done = True

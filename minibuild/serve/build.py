@@ -19,6 +19,7 @@ from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
+from minibuild.frontend.conversions import Conversions
 from minibuild.linux.beneath import remove_path
 from minibuild.rootless.parent import BuildChild
 from minibuild.serve.answers import answer_of, failure_of, op_of
@@ -71,6 +72,7 @@ class Builder:
         self.environment = config.environment
         self.sessions = Sessions()
         self.children = Children()
+        self.conversions = Conversions()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
         self.history = BuildHistory(types, self.root)
         self.finished = False

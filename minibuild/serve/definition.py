@@ -18,7 +18,7 @@ from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure
 from minibuild.digest import digest_strings
 from minibuild.errors import BuildError
-from minibuild.events import Report, VertexInfo
+from minibuild.events import VertexInfo
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
 from minibuild.graph.source_policy import Judge, Policy, folders_of
@@ -240,17 +240,18 @@ def _text(path: str) -> str:
 
 
 def ask(
-    request: BuildRequest, method: Method, root: str, report: Report, judge: Judge | None = None
+    build: "Build", request: BuildRequest, method: Method, judge: Judge | None
 ) -> Mapping[str, Any]:
     """The answer to a question about the definition. Raises `Failure`."""
     try:
         return call(
             request,
             method,
-            root=root,
+            root=build.builder.root,
             scratch=lambda: scratch_folder("minibuild-context-"),
-            report=report,
+            report=build.status,
             judge=judge,
+            conversions=build.builder.conversions,
         )
     except BuildError as error:
         raise failure_of(error) from None

@@ -99,7 +99,7 @@ class Gateway:
         return _result(build, prepared, parts)
 
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
-        answer = ask(made, method, build.builder.root, build.status, judge_of(build))
+        answer = ask(build, made, method, judge_of(build))
         lines, code = self._show(method, answer)
         result = build.builder.types["Result"](metadata=answer_metadata(answer, lines, code))
         result.ref.SetInParent()
@@ -133,7 +133,7 @@ def _part(
     """Raises `Failure`."""
     arguments = {k: v for k, v in made.build_args.items() if k != "BUILDKIT_MULTI_PLATFORM"}
     single = made._replace(platforms=(platform,) if platform else (), build_args=arguments)
-    answer = ask(single, "llb", build.builder.root, build.status, judge)
+    answer = ask(build, single, "llb", judge)
     definition = build.builder.types["Definition"].FromString(answer["definition"])
     return _Part(_judged(single, judge), definition, answer["config"])
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def test_the_end_waits_for_those_that_end(made: list[BuildChild]) -> None:
     children.give_back(taken[0])
     children.close()
     assert not any(child.waits() for child in made)
+
+
+@pytest.mark.needs("mount")
+def test_the_next_build_waits_for_one_that_has_answered(
+    made: list[BuildChild], tmp_path: Path
+) -> None:
+    children = Children()
+    child = children.take()
+    children.answered(child)
+    with ThreadPoolExecutor() as hands:
+        taken = hands.submit(children.take)
+        assert not wait([taken], 0.1).done
+        children.give_back(child)
+        assert taken.result(10) is child
+    children.give_back(child)
+    children.close()
+    assert len(made) == 1
 
 
 def built(child: BuildChild, folder: Path, dockerfile: str) -> Sequence[Event]:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from tests.conftest import Cli
+from tests.serve.clients import client_of
 from tests.serve.conftest import Process
 from tests.support.buildkit_client import TYPES, Client
 from tests.support.processes import begun, with_word
@@ -45,6 +46,30 @@ def test_the_end_of_the_server_ends_builds(
             built.result(timeout=30)
     assert not with_word("000077") and not os.path.exists(server)
     assert process.returncode == 0
+
+
+def test_the_end_of_a_server_right_after_an_answer(
+    cli: Cli, short_folder: Path, tmp_path: Path, context: Path
+) -> None:
+    """A client has its answer before the record is written. A server that ends writes it; one that
+    is killed leaves nothing that the next one does not remove."""
+    root, temporary = Path(cli.root), tmp_path / "t"
+    temporary.mkdir()
+    for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
+        address = f"{short_folder}/{number}"
+        server = cli.start("serve", f"--addr=unix://{address}", env={"TMPDIR": str(temporary)})
+        assert server.stderr is not None and server.stderr.readline().startswith("listening")
+        assert len(list(temporary.iterdir())) == 1  # its own folder
+        client_of(address, tmp_path / str(number), context).build({})
+        server.send_signal(ending)
+        server.communicate(timeout=20)
+    assert not list(temporary.iterdir())
+    found = [path.read_bytes() for path in (root / "history").iterdir() if path.is_file()]
+    records = map(TYPES["BuildHistoryRecord"].FromString, found)
+    record = max(records, key=lambda one: (one.CreatedAt.seconds, one.CreatedAt.nanos))
+    (said,) = record.Result.Attestations
+    assert record.numCompletedSteps and (root / "history/blobs" / said.digest[7:]).exists()
+    assert list(root.glob("builds/*/*"))
 
 
 def test_it_ends_by_itself(cli: Cli, short_folder: Path) -> None:

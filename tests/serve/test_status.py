@@ -3,6 +3,7 @@
 import fcntl
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,6 +100,30 @@ def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
     build.close({})
     builder.keep(build)
     assert not os.path.exists(build.folder)
+
+
+def test_who_asks_for_a_record_waits_for_it(builder: Builder) -> None:
+    """The client of a build has its answer before the record is written."""
+    asked = TYPES["BuildHistoryRequest"](EarlyExit=True)
+    update = TYPES["UpdateBuildHistoryRequest"](Ref="r", Pinned=True)
+    history = builder.history
+    build, other = (builder.begin(TYPES["SolveRequest"](Ref=ref)) for ref in ("r", "s"))
+    build.status(EVENTS[0])
+    build.close({})
+    assert history.messages("s") is None  # Another build is not waited for.
+    with ThreadPoolExecutor() as hands:
+        questions = [
+            hands.submit(lambda: list(history.events(asked, lambda: True))),
+            hands.submit(lambda: list(history.messages("r") or ())),
+            hands.submit(history.update, update),
+        ]
+        assert not wait(questions, 0.1).done
+        builder.keep(build)
+        events, messages, _ = (question.result(10) for question in questions)
+    assert {event.record.Ref: event.type for event in events} == {"r": 1, "s": 0}
+    assert len(messages) == 1
+    other.close({})
+    builder.keep(other)
 
 
 def test_progress_of_a_build_that_ended_before_it_was_asked_for(builder: Builder) -> None:
