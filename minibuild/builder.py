@@ -51,10 +51,6 @@ LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
 
 
-def _ignore(result: BuildResult) -> None:
-    pass
-
-
 def run_build(
     request: BuildRequest,
     *,
@@ -62,7 +58,7 @@ def run_build(
     report: Report = silent,
     cancelled: threading.Event | None = None,
     stepper: "Stepper | None" = None,
-    answer: Answer = _ignore,
+    answer: Answer = lambda made: None,
     conversions: "Conversions | None" = None,
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it. `answer` gets

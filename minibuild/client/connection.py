@@ -88,6 +88,8 @@ def _speaking(
     def run() -> None:
         try:
             carry(made, carried)
+        except ConnectionResetError as error:  # A program that ended had said why.
+            errors.append(reason() or _said(error))
         except OSError as error:
             errors.append(_said(error))
 
