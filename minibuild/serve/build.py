@@ -21,11 +21,10 @@ from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
 from minibuild.frontend.conversions import Conversions
 from minibuild.linux.beneath import remove_path
-from minibuild.rootless.parent import BuildChild
 from minibuild.serve.answers import answer_of, failure_of, op_of
 from minibuild.serve.attributes import attestations
 from minibuild.serve.caches import send_caches
-from minibuild.serve.children import Children
+from minibuild.serve.children import Children, Rest
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
@@ -219,7 +218,7 @@ class Build:
         self.ended = 0.0
         self.outcome: Mapping[str, str] | Failure = {}
         self.made: BuildResult | None = None
-        self._answered: BuildChild | None = None
+        self._rest: Rest | None = None
         self.linked: dict[str, Sequence[Mapping[str, Any]]] = {}
         self.cancelled = threading.Event()
         self._returned: Any = None
@@ -256,9 +255,9 @@ class Build:
 
     def finish(self) -> None:
         """Get the rest of the result, for which the client does not wait."""
-        if self._answered is not None:
+        if self._rest is not None:
             with suppress(BuildError):
-                self.made = self._rest(self._answered)
+                self.made = self._rest()
 
     @property
     def session(self) -> Session:
@@ -335,7 +334,7 @@ class Build:
             request = request._replace(attestations=self._attestations(prepared))
             if request.attestations.generator:
                 request = with_logins(self, request, [request.attestations.generator])
-            self.made, self._answered = self._in_child(prepared, request, outputs)
+            self.made, self._rest = self._in_child(prepared, request, outputs)
             answer.update(answer_of(self.made, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             send_output(self, number, exporter.Type, output, answer)
@@ -361,8 +360,8 @@ class Build:
             request = prepared.complete(self)
             asked = self._attestations(prepared)._replace(mode="", sbom=False, generator="")
             request = request._replace(attestations=asked, cache_to=())
-            _, child = self._in_child(prepared, request, outputs)
-            return self._rest(child)
+            _, rest = self._in_child(prepared, request, outputs)
+            return rest()
 
     def files(self, name: str) -> ResultFiles:
         """The files of a result, which is built for that. Raises `Failure`."""
@@ -375,31 +374,15 @@ class Build:
 
     def _in_child(
         self, prepared: Prepared, request: BuildRequest, outputs: Sequence[Output]
-    ) -> tuple[BuildResult, BuildChild]:
-        """The result of a build, and the process that has the `_rest` of it."""
+    ) -> tuple[BuildResult, Rest]:
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
-        children = self.builder.children
-        child = children.take()
+        children, root = self.builder.children, self.builder.root
+        report, cancelled = self.status.take, self.cancelled
         try:
-            made = child.build(
-                request, root=self.builder.root, report=self.status.take, cancelled=self.cancelled
-            )
+            return children.build(request, root=root, report=report, cancelled=cancelled)
         except BuildError as error:
-            children.give_back(child)
             if error.source is None and error.span is not None:
                 error.source = prepared.sources.get(error.span.file)
             definition = prepared.definition if prepared.request.graphs else None
             op = op_of(prepared.definitions, self.status.failed, self.status.failed_name)
             raise failure_of(error, self.status.failed, definition, op) from None
-        except BaseException:
-            children.give_back(child)
-            raise
-        children.answered(child)
-        return made, child
-
-    def _rest(self, child: BuildChild) -> BuildResult:
-        """The result with its provenance."""
-        try:
-            return child.rest()
-        finally:
-            self.builder.children.give_back(child)

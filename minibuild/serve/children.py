@@ -7,10 +7,14 @@ Read next: `rootless.parent`.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from minibuild.events import Event
 from minibuild.rootless.parent import BuildChild
+from minibuild.session.request import BuildRequest, BuildResult
 
+Rest = Callable[[], BuildResult]
+"""Waits until a process has done all of a build. Returns the result with its provenance."""
 _LOADS = "minibuild.serve.loaded"
 
 
@@ -37,6 +41,32 @@ class Children:
             self._lock.wait_for(lambda: self._waiting is not None or not self._answered)
             waiting, self._waiting = self._waiting, None
         return waiting if waiting is not None and waiting.waits() else BuildChild(_LOADS)
+
+    def build(
+        self,
+        request: BuildRequest,
+        *,
+        root: str,
+        report: Callable[[Sequence[Event]], None],
+        cancelled: threading.Event,
+    ) -> tuple[BuildResult, Rest]:
+        """Do a build. Returns its result when the outputs are there, and what waits for the rest of
+        it; that is to be called. Raises what `builder.run_build` raises."""
+        child = self.take()
+        try:
+            made = child.build(request, root=root, report=report, cancelled=cancelled)
+        except BaseException:
+            self.give_back(child)
+            raise
+        self.answered(child)
+
+        def rest() -> BuildResult:
+            try:
+                return child.rest()
+            finally:
+                self.give_back(child)
+
+        return made, rest
 
     def answered(self, child: BuildChild) -> None:
         """A process has given its answer, and is about to be given back."""

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,7 +112,7 @@ def test_who_asks_for_a_record_waits_for_it(builder: Builder) -> None:
     build.close({})
     assert history.messages("s") is None  # Another build is not waited for.
     with ThreadPoolExecutor() as hands:
-        questions = [
+        questions: list[Future[Any]] = [
             hands.submit(lambda: list(history.events(asked, lambda: True))),
             hands.submit(lambda: list(history.messages("r") or ())),
             hands.submit(history.update, update),
