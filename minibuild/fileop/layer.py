@@ -10,13 +10,13 @@ the caller writes the tree. Rules of the tar: see `layer.pack`. Read next: `dest
 `layer.writer`.
 """
 
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from minibuild.digest import sha256_of
 from minibuild.fileop.api import Entry, Planned, Sink, capability_words, unreadable
 from minibuild.fileop.dest import PlannedTree
 from minibuild.fileop.walk import FoundFile
@@ -136,7 +136,7 @@ class LayerSink(Sink):
             self._writer.write(header(made._replace(xattrs=kept)))
         else:
             self._writer.write(self._file_header(entry))
-        sha = hashlib.sha256() if self._hashing else None
+        sha = sha256_of(entry.size)(b"") if self._hashing else None
         if entry.size:
             self._writer.write_file(fd, entry.size, entry.path, copy_fd, sha)
         if sha is not None:

@@ -6,13 +6,13 @@ one, and what is the very same file stays. Of all extended attributes only secur
 along: that is what a layer keeps. Read next: `linux.tree_writer`, which does the writing.
 """
 
-import hashlib
 import os
 import stat
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
+from minibuild.digest import sha256_of
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, capability_words, unreadable
 from minibuild.fileop.dest import check_replaceable
@@ -53,6 +53,7 @@ class TreeSink(Sink):
         self._copied = copied
         self._cancelled = cancelled
         self._hashing = hashing
+        self._hashed_bytes = 0
         self._tree = TreeWriter(root_fd, self._make_room, owners=owners)
         self._copier = Copier(cancelled)
         self._entry = Entry("", 0)
@@ -139,7 +140,8 @@ class TreeSink(Sink):
         if not self._hashing:
             self._copier.copy(source_fd, target_fd, entry.size)
             return
-        sha = hashlib.sha256()
+        self._hashed_bytes += entry.size  # OpenSSL is loaded if all of them come to much.
+        sha = sha256_of(self._hashed_bytes)(b"")
         self._copier.copy(source_fd, target_fd, entry.size, sha)
         if CAPABILITY in attributes:
             sha.update(capability_words(xattr.get(source_fd, CAPABILITY)))

@@ -6,7 +6,6 @@ interpreter lock.
 Read next: `unpack`.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
@@ -118,9 +117,11 @@ class LayerStream:
             self._queue.put(error)
 
     def _read_all(self) -> None:
+        from hashlib import sha256
+
         blob = _VerifiedBlob(self._file, self._layer, self._meter)
         compression: str = compression_of(self._layer.media_type)
-        sha = hashlib.sha256()
+        sha = sha256()
         detected = detect_compression(blob.start())
         # Some writers get the media type wrong: what the bytes say wins, as everywhere.
         if compression != "uncompressed" or detected in ("gzip", "zstd"):

@@ -6,7 +6,6 @@ are read straight into one, so hashing and compression see few big pieces and wo
 interpreter lock, in threads, while the next buffer is filled. Read next: `pack`.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -98,8 +97,10 @@ class _Hashed:
     __slots__ = ("_compressor", "sha")
 
     def __init__(self, compressor: Compressor) -> None:
+        from hashlib import sha256  # Many a copy makes no layer.
+
         self._compressor = compressor
-        self.sha = hashlib.sha256()
+        self.sha = sha256()
 
     def feed(self, buffer: bytearray, length: int) -> bytearray:
         """See `Compressor.feed`."""
