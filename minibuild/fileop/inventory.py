@@ -80,9 +80,8 @@ class InventorySink(ForwardingSink):
         self._names += (entry.path, entry.target if entry.hardlink else "")
         stamp = _NO_STAMP
         if found is not None:
-            status = found.stat
-            stamp = _stamp(status)
-            if max(status.st_mtime_ns, status.st_ctime_ns) >= self._limit_ns:
+            stamp = _stamp(found.stat)
+            if stamp[3] >= self._limit_ns or stamp[4] >= self._limit_ns:
                 stamp = _UNSAFE_STAMP
         self._size += entry.size
         span = (0, 0) if self._tar is None else self._tar.span

@@ -88,7 +88,7 @@ class Update(Sink):
         if found is not None:
             if found.stat.st_ctime_ns > self.newest_ns:
                 self.newest_ns = found.stat.st_ctime_ns
-            if found.is_dir:
+            if stat.S_ISDIR(entry.mode):
                 self.directories.append((self._input, join(self._below, found.path)))
         if span is None:
             self._change(entry, found)

@@ -167,7 +167,7 @@ class Solver:
         self,
         stack: ExitStack,
         left: Sequence[Vertex],
-        plan: Callable[[], LayerPlan],
+        plan_layers: Callable[[], LayerPlan],
         waiting: Sequence[Declined[Hint]],
     ) -> Callable[[Declined[Hint], Results], VertexResult]:
         """What does the work from now on, until `stack` is closed. This process has one thread."""
@@ -182,11 +182,13 @@ class Solver:
 
         copiers = Copiers()
         stack.callback(copiers.close)
+        plan = plan_layers()
         at_once = sum(map(_copies_much, waiting))
-        if at_once < 2 and any(map(self._reads_many, left)):
+        trees = (vertex for vertex in left if vertex.digest not in plan.unread)
+        if at_once < 2 and any(map(self._reads_many, trees)):
             at_once = self._jobs  # Its files are shared.
         copiers.start_servers(self._jobs, at_once)
-        steps = Steps(self._build, self._sources, self._lookup, plan(), copiers)
+        steps = Steps(self._build, self._sources, self._lookup, plan, copiers)
         stack.callback(steps.close)
         return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
 
