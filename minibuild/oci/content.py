@@ -39,6 +39,11 @@ class BlobSource(Protocol):
         """A repository that has the blob, if one is known: its registry can mount it elsewhere."""
         return None
 
+    def hashed(self, digest: Digest) -> bool:
+        """Whether this build wrote the blob there, and hashed it on the way: it is what its name
+        says, without another look."""
+        return False
+
 
 def full_disk(error: OSError, what: str) -> StoreError:
     """The error to raise when the store could not be written."""
@@ -141,14 +146,23 @@ class BlobFolder(BlobSource):
 class ContentStore(BlobFolder):
     """The blobs of a store. Safe to use from many threads and processes."""
 
-    __slots__ = ("store",)
+    __slots__ = ("_written", "store")
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.path("blobs", "sha256"))
         self.store = store
+        self._written: set[Digest] = set()
 
     def writer(self) -> BlobWriter:
-        return BlobWriter(self.store.ingest_path(), self.path)
+        return BlobWriter(self.store.ingest_path(), self._place)
+
+    def _place(self, digest: Digest) -> str:
+        self._written.add(digest)
+        return self.path(digest)
+
+    def hashed(self, digest: Digest) -> bool:
+        """See `BlobSource.hashed`."""
+        return digest in self._written
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, and has the size it should have."""
@@ -240,14 +254,16 @@ class Verifier:
 
 
 def read_chunks(source: BlobSource, descriptor: Descriptor) -> Iterator[bytes]:
-    """The bytes of a blob of any source, which are checked: raises `ImageError` at the latest at
-    their end."""
-    verifier = Verifier(descriptor)
+    """The bytes of a blob of any source. They are checked unless this build made them: raises
+    `ImageError` at the latest at their end."""
+    verifier = None if source.hashed(descriptor.digest) else Verifier(descriptor)
     with source.open(descriptor) as stream:
         while chunk := stream.read(CHUNK_BYTES):
-            verifier.update(chunk)
+            if verifier is not None:
+                verifier.update(chunk)
             yield chunk
-    verifier.verify()
+    if verifier is not None:
+        verifier.verify()
 
 
 def check(digest: Digest, size: int, descriptor: Descriptor) -> None:

@@ -9,7 +9,7 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError, StoreError
 from minibuild.oci import content as content_module
-from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.content import BlobSource, ContentStore, read_chunks
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
@@ -49,6 +49,19 @@ def test_put_and_read(store: Store) -> None:
     assert not content.has(digest)
     with pytest.raises(StoreError, match="not in the store"):
         content.read(digest)
+
+
+def test_chunks_are_checked_unless_this_build_made_them(store: Store) -> None:
+    """What an earlier build left may be damaged; what was just written was hashed on the way."""
+    digest = ContentStore(store).put(DATA)
+    mine, earlier = ContentStore(store), ContentStore(store)
+    own = mine.put(DATA[::-1])
+    assert mine.hashed(own) and not mine.hashed(digest) and not earlier.hashed(own)
+    assert b"".join(read_chunks(mine, described(DATA[::-1]))) == DATA[::-1]
+    with open(earlier.path(own), "r+b") as file:
+        file.write(b"X")
+    with pytest.raises(ImageError, match="has the digest"):
+        list(read_chunks(earlier, described(DATA[::-1])))
 
 
 def test_a_short_file_is_not_the_blob(store: Store) -> None:
