@@ -21,7 +21,7 @@ from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
 
 NAME = "moby.buildkit.v1.Control"
-_BUILDKIT = "v0.29.0"
+_BUILDKIT = "v0.32.0"
 """The release of BuildKit whose calls are answered: clients show it, and compare features."""
 
 
