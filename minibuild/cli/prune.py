@@ -15,12 +15,12 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, one_line
-from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.record.records import kept_keys, remove_older
 from minibuild.session.duration import duration
 from minibuild.worker.gc import disk_usage, images_size
 from minibuild.worker.prune import FOREVER_S, Limits, prune
+from minibuild.worker.usage_filter import parse_filter
 
 _KINDS = {
     "record": "records",
@@ -62,6 +62,8 @@ def _du(options: argparse.Namespace, session: Session) -> None:
             session.say(f"{label + ':':<14} {bytes_text(size):>9}")
 
 
+_UNTIL = "until="
+_CACHE_MOUNT = "exec.cachemount"
 _SIZES = {
     "--max-used-space": "shrink the cache to this, such as 10GB: the longest unused goes first",
     "--min-free-space": "shrink it until the disk has this free",
@@ -78,10 +80,14 @@ def _prune_flags(made: Parser) -> None:
         "--keep-duration TIME",
         "keep what was used within this time, such as 12h or 7d (default: 7d)",
     )
-    made.values("--filter until=TIME", "the same, as docker buildx prune has it")
+    made.values(
+        "--filter until=TIME|FIELD=VALUE",
+        "the same as --keep-duration; or remove only what has this: "
+        "type=exec.cachemount, id~=PATTERN, description~=PATTERN",
+    )
     for flag, meaning in _SIZES.items():
         made.value(f"{flag} SIZE", meaning)
-    made.switch("-a --all", "keep no record of the cache, and no cache mount")
+    made.switch("-a --all", "keep no record of the cache, and no cache mount, however new")
     made.switch("--cache-mounts", "remove directories of RUN --mount=type=cache too")
     made.switch("-f --force", "do not ask")
 
@@ -90,11 +96,13 @@ def _prune(options: argparse.Namespace, session: Session) -> int:
     limits = _limits(options)
     if options.all and not options.force and not _agreed(session):
         return 1
+    chosen = ",".join(text for text in options.filter if not text.startswith(_UNTIL))
+    meant = parse_filter(chosen)
     with open_store(session, alone=True) as worker:
         root = worker.store.root
-        builds = remove_older(root, limits.unused_for_s, time.time())
-        mounts = options.cache_mounts or options.all
-        freed = prune(worker, limits, cache_mounts=mounts, explained=kept_keys(root))
+        builds = 0 if chosen else remove_older(root, limits.unused_for_s, time.time())
+        mounts = options.cache_mounts or options.all or _CACHE_MOUNT in chosen
+        freed = prune(worker, limits, meant=meant, cache_mounts=mounts, explained=kept_keys(root))
     session.say(
         f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
         f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"
@@ -107,16 +115,13 @@ def _prune(options: argparse.Namespace, session: Session) -> int:
 def _limits(options: argparse.Namespace) -> Limits:
     """What the flags say together. Where only sizes are given, age is of no account."""
     ages = [duration(options.keep_duration)] if options.keep_duration else []
-    for text in options.filter:
-        key, _, value = text.partition("=")
-        if key != "until":
-            raise UsageError(f"unknown filter {text!r}", hint="there is until=TIME")
-        ages.append(duration(value))
+    given = [text for text in options.filter if text.startswith(_UNTIL)]
+    ages += [duration(text.removeprefix(_UNTIL)) for text in given]
     sized = options.max_used_space or options.min_free_space
-    default = FOREVER_S if sized else Limits().unused_for_s
+    default = FOREVER_S if sized else 0.0 if options.all else Limits().unused_for_s
     most = options.max_used_space
     return Limits(
-        0.0 if options.all else max(ages, default=default),
+        max(ages, default=default),
         size_bytes(most, "max-used-space") if most else None,
         size_bytes(options.min_free_space or "0", "min-free-space"),
         size_bytes(options.reserved_space or "0", "reserved-space"),

@@ -98,6 +98,7 @@ _OUTPUTS = (
     "exporter.multiple",
     "exporter.session",
     "exporter.sourcedateepoch",
+    "gc.freespacefilter",
     "source.policy",
     "source.policy.session",
 )

@@ -137,7 +137,7 @@ class Control:
 
     def disk_usage(self, request: Any, call: ServerCall) -> Any:
         """What the store holds. Raises `Failure`."""
-        return self._types["DiskUsageResponse"](record=self._housekeeping.usage())
+        return self._types["DiskUsageResponse"](record=self._housekeeping.usage(request.filter))
 
     def prune(self, request: Any, call: ServerCall) -> Iterator[Any]:
         """Make the store smaller, and say what went. Raises `Failure`."""

@@ -7,14 +7,19 @@ cannot enter. Read next: `minibuild.worker.prune`.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure, Types
+from minibuild.errors import BuildError
+from minibuild.serve.answers import failure_of
 from minibuild.session.environment import Environment
+from minibuild.worker.gc import UsageRecord
+from minibuild.worker.usage_filter import parse_filter, record_type
 
-_KINDS = {"record": "regular", "blob": "regular", "cache mount": "exec.cachemount"}
 _NANOSECONDS = 1_000_000_000
+_FOR_ALL = "type!=internal,type!=frontend"
+"""What BuildKit leaves unless all is to go."""
 
 
 class Housekeeping:
@@ -25,16 +30,32 @@ class Housekeeping:
         self._root = root
         self._environment = environment
 
-    def usage(self) -> list[Any]:
-        """A message `UsageRecord` for each thing in the store. Raises `Failure`."""
-        return [self._record(item) for item in json.loads(self._run("du", "--format", "json"))]
+    def usage(self, filters: Sequence[str] = ()) -> list[Any]:
+        """A message `UsageRecord` for each thing in the store that one of the filters means; for
+        all of them if there is none. Raises `Failure`."""
+        try:
+            tests = [parse_filter(text) for text in filters or ("",)]
+        except BuildError as error:
+            raise failure_of(error) from None
+        items = json.loads(self._run("du", "--format", "json"))
+        found = [UsageRecord(**item) for item in items]
+        return [self._record(one) for one in found if any(test(one) for test in tests)]
 
     def prune(self, request: Any) -> Iterator[Any]:
         """Remove what a message `PruneRequest` allows. Gives what is gone. Raises `Failure`."""
-        before = {record.ID: record for record in self.usage()}
-        words = ["prune", "--force"]
+        before = {record.ID: record for record in self.usage(request.filter)}
+        words = self._prune_words(request)
+        for text in request.filter or ("",):
+            chosen = [part for part in (text, "" if request.all else _FOR_ALL) if part]
+            self._run(*words, *(f"--filter={part}" for part in chosen))
+        after = {record.ID for record in self.usage()}
+        yield from (record for name, record in before.items() if name not in after)
+
+    def _prune_words(self, request: Any) -> list[str]:
+        sized = request.maxUsedSpace or request.minFreeSpace
+        words = ["prune", "--force", "--cache-mounts"]
         words += ["--all"] if request.all else []
-        if request.keepDuration:
+        if request.keepDuration or not sized:  # Without either, age is of no account.
             words += ["--keep-duration", f"{request.keepDuration // _NANOSECONDS}s"]
         for flag, size in (
             ("--max-used-space", request.maxUsedSpace),
@@ -42,9 +63,7 @@ class Housekeeping:
             ("--reserved-space", request.reservedSpace),
         ):
             words += [flag, str(size)] if size else []
-        self._run(*words)
-        after = {record.ID for record in self.usage()}
-        yield from (record for name, record in before.items() if name not in after)
+        return words
 
     def _run(self, *words: str) -> str:
         import subprocess
@@ -60,13 +79,14 @@ class Housekeeping:
             raise Failure(done.stderr.strip() or f"minibuild {words[0]} failed")
         return done.stdout
 
-    def _record(self, item: dict[str, Any]) -> Any:
+    def _record(self, item: UsageRecord) -> Any:
         record = self._types["UsageRecord"](
-            ID=item["id"],
-            Size=item["size_bytes"],
-            Description=item["description"],
-            RecordType=_KINDS.get(item["kind"], "internal"),
+            ID=item.id,
+            Size=item.size_bytes,
+            Description=item.description,
+            RecordType=record_type(item),
+            Mutable=item.kind == "cache-mount",
         )
-        record.CreatedAt.seconds = int(item["created"])
-        record.LastUsedAt.seconds = int(item["used"])
+        record.CreatedAt.seconds = int(item.created)
+        record.LastUsedAt.seconds = int(item.used)
         return record

@@ -18,6 +18,7 @@ from minibuild.layer.chunk_cache import forget_lost
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.gc import UsageRecord, cache_mounts_of, image_blobs, records_of
+from minibuild.worker.usage_filter import Matches, everything
 from minibuild.worker.worker import Worker
 
 FOREVER_S = float("inf")
@@ -51,8 +52,11 @@ class Freed(NamedTuple):
     size_bytes: int
 
 
-def beyond(records: Sequence[UsageRecord], limits: Limits, room: Room) -> list[str]:
-    """The ids of the records that have to go; `records` come in the order in which they would.
+def beyond(
+    records: Sequence[UsageRecord], limits: Limits, room: Room, meant: Matches = everything
+) -> list[str]:
+    """The ids of the records that have to go, of those that are `meant`; `records` come in the
+    order in which they would.
 
     The sizes are those of the records' own files, so the sum is what they take together; what
     another record stands on stays on the disk until that one goes, too.
@@ -63,6 +67,8 @@ def beyond(records: Sequence[UsageRecord], limits: Limits, room: Room) -> list[s
     for record in records:
         if limits.reserved_bytes and used <= limits.reserved_bytes:
             break
+        if not meant(record):
+            continue
         old = record.used <= room.now - limits.unused_for_s
         if old or used > most or free < limits.min_free_bytes:
             gone.append(record.id)
@@ -79,10 +85,11 @@ def prune(
     worker: Worker,
     limits: Limits,
     *,
+    meant: Matches = everything,
     cache_mounts: bool = False,
     explained: Collection[Digest] = (),
 ) -> Freed:
-    """Remove the records of the cache that are beyond the limits, and then all garbage.
+    """Remove the records of the cache that are `meant` and beyond the limits, and then all garbage.
 
     Images with a name keep their blobs, and of the keys in `explained` stays what they were made
     of. The worker must have been opened with `alone=True`.
@@ -90,7 +97,7 @@ def prune(
     now = time.time()
     usage = os.statvfs(worker.store.root)
     room = Room(now, usage.f_bavail * usage.f_frsize)
-    gone = beyond(sorted(records_of(worker), key=_turn), limits, room)
+    gone = beyond(sorted(records_of(worker), key=_turn), limits, room, meant)
     db = worker.store.db
     with db.transaction() as tx:
         records = sum(
@@ -103,8 +110,8 @@ def prune(
     trees, size = _drop_snapshots(worker, snapshots | keep_trees)
     dropped, blob_size = _drop_blobs(worker, blobs | image_blobs(worker))
     old = now - limits.unused_for_s
-    mounts, mount_size = _drop_cache_mounts(worker, old) if cache_mounts else (0, 0)
-    _tidy(worker, forget_files=not limits.unused_for_s)
+    mounts, mount_size = _drop_cache_mounts(worker, old, meant) if cache_mounts else (0, 0)
+    _tidy(worker, forget_files=meant is everything and not limits.unused_for_s)
     return Freed(records, trees, dropped, mounts, size + blob_size + mount_size)
 
 
@@ -235,12 +242,12 @@ def _forget_inventories(worker: Worker) -> None:
             os.unlink(os.path.join(folder, name))
 
 
-def _drop_cache_mounts(worker: Worker, before: float) -> tuple[int, int]:
+def _drop_cache_mounts(worker: Worker, before: float, meant: Matches) -> tuple[int, int]:
     from shutil import rmtree
 
     removed = size = 0
     for holding in list(cache_mounts_of(worker.store)):
-        if holding.used <= before:
+        if holding.used <= before and meant(holding):
             rmtree(worker.store.path("cache-mounts", holding.id))
             removed += 1
             size += holding.size_bytes

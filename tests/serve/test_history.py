@@ -13,18 +13,40 @@ from tests.support.buildkit_client import TYPES, Client
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
 
+DISK_USAGE = "/moby.buildkit.v1.Control/DiskUsage"
+
+
+def usage(client: Client, *filters: str) -> dict[str, str]:
+    """The ids of what the store holds, and their descriptions."""
+    asked = TYPES["DiskUsageRequest"](filter=filters)
+    answer = client.call(DISK_USAGE, asked, "DiskUsageResponse")
+    return {record.ID: record.Description for record in answer.record}
+
+
 def test_what_the_store_holds(client: Client) -> None:
+    """What a filter does not mean stays, and so does what was used a while ago."""
     client.build({})
-    asked = TYPES["DiskUsageRequest"]()
-    answer = client.call("/moby.buildkit.v1.Control/DiskUsage", asked, "DiskUsageResponse")
-    assert any("COPY a sub /d/" in record.Description for record in answer.record)
-    pruned = client.channel.unary_stream(
-        "/moby.buildkit.v1.Control/Prune",
-        TYPES["PruneRequest"].SerializeToString,
-        TYPES["UsageRecord"].FromString,
-    )(TYPES["PruneRequest"](all=True))
-    copies = {record.ID for record in answer.record if "COPY" in record.Description}
-    assert {record.ID for record in pruned} >= copies
+    (copy,) = usage(client, 'type==regular,description~="COPY a sub /d/"')
+    rest = usage(client, "type==regular").keys() - {copy}
+    hour = 3600 * 10**9
+    requests: list[tuple[dict[str, Any], set[str]]] = [
+        ({"filter": ["type==exec.cachemount", "mutable"]}, set()),
+        ({"all": True, "keepDuration": hour}, set()),
+        ({"maxUsedSpace": 10**12}, set()),
+        ({"filter": ["type==exec.cachemount", f"id~=^{copy}$"]}, {copy}),
+        ({}, rest),
+    ]
+    for fields, gone in requests:
+        before = usage(client, "type==regular").keys()
+        asked = TYPES["PruneRequest"](**fields)
+        said = {
+            one.ID for one in stream(client, "moby.buildkit.v1.Control/Prune", asked, "UsageRecord")
+        }
+        assert said >= gone
+        assert usage(client, "type==regular").keys() == before - gone
+    with pytest.raises(grpc.RpcError, match="unknown filter 'label==x'"):
+        usage(client, "label==x")
+    assert len(past(client)) == 1
 
 
 def stream(client: Client, method: str, request: Any, kind: str) -> list[Any]:
