@@ -178,8 +178,11 @@ class Receiver:
         for entry in reversed(self._entries):
             if entry.mode & _GO_TYPES == _GO_DIR:
                 fd = self._cursor.enter(entry.path)
-                os.fchmod(fd, _permissions(entry.mode) | stat.S_IRWXU)
-                os.utime(fd, ns=(entry.modTime, entry.modTime))
+                mode, found = _permissions(entry.mode) | stat.S_IRWXU, os.fstat(fd)
+                # What is as it was keeps its ctime: by that the next copy knows it.
+                if (stat.S_IMODE(found.st_mode), found.st_mtime_ns) != (mode, entry.modTime):
+                    os.fchmod(fd, mode)
+                    os.utime(fd, ns=(entry.modTime, entry.modTime))
         self._ask(type=FIN)
 
     def _link(self, entry: Any) -> None:

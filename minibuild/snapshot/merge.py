@@ -8,7 +8,7 @@ Comes in: diffs, lowest first. Goes out: a committed snapshot, and how it came a
    file is touched. It is right if a diff means on the new base what it meant on its own: if it
    lies on the very same layers again, or if it is one layer and that is portable, which is to say
    that it has no whiteout, no opaque directory and no file that is as it was below. A diff on
-   nothing, as the copy of a COPY --link, may be several such layers.
+   nothing, as the copy of a COPY --link, may be several layers, if none hides files.
 3. *Hardlink*: otherwise the changes of each diff are applied, one by one, to a new snapshot.
 
 Either way the same tree comes out; the tests run over both. Read next: `apply`.
@@ -91,10 +91,11 @@ def _stacked(
             # What one layer has and the next has not, or as it was below, is no part of the diff.
             if len(added) > 1 and below:
                 return [], f"snapshot {diff.upper} is {len(added)} layers of one diff"
+            # Nor what a layer repeats of those below it in a diff on nothing.
+            check = _portable if below else _hides_nothing
             for number, layer in enumerate(added):
-                under = (*below, *added[:number])
-                portable = _portable(snapshotter, layer, under)
-                if not portable or (number and _covers_files(snapshotter, under, layer)):
+                under = below or added[:number]
+                if under and not check(snapshotter, layer, under):
                     return [], f"snapshot {layer} hides files, and would hide others on this base"
         stack += added
     if len(set(stack)) != len(stack):
@@ -109,8 +110,6 @@ def _portable(snapshotter: "Snapshotter", layer: SnapshotID, below: Sequence[Sna
 
     Of a layer where it was made that is remembered.
     """
-    if not below:
-        return True  # Written on nothing, as the copy of a COPY --link: nothing to hide.
     layers = (*below, layer)
     made_here = snapshotter.layers(layer) == layers  # And not put here, by another stack.
     known = snapshotter.table.portable(layer) if made_here else None
@@ -121,24 +120,23 @@ def _portable(snapshotter: "Snapshotter", layer: SnapshotID, below: Sequence[Sna
     return known
 
 
-def _covers_files(
-    snapshotter: "Snapshotter", below: Sequence[SnapshotID], layer: SnapshotID
+def _hides_nothing(
+    snapshotter: "Snapshotter", layer: SnapshotID, below: Sequence[SnapshotID]
 ) -> bool:
-    """Whether a directory of a layer is where a layer below has a file: that hides what another
-    base has in such a directory."""
+    """Whether a layer has no whiteout, no opaque directory, and no directory where a layer below
+    has a file: each hides what another base has there."""
     lower, pending = _view(snapshotter, below), [""]
     own = View((snapshotter.layer_dir(layer),), snapshotter.whiteouts)
     while pending:
-        parent = pending.pop()
-        directory = f"{own.dirs[0]}/{parent}" if parent else own.dirs[0]
-        for name, node in own.names_in((directory,), 1).items():
-            path = f"{parent}/{name}" if parent else name
-            if node.type == stat.S_IFDIR:
-                found = lower.find(path)
-                if found is not None and found.type != stat.S_IFDIR:
-                    return True
-                pending.append(path)
-    return False
+        path = pending.pop()
+        directory, met = own.dirs[0] + path, lower.find(path)
+        if own.may_hide(directory) or (met is not None and met.type != stat.S_IFDIR):
+            return False
+        names = own.names_in((directory,), 1)
+        if any(node.type == WHITEOUT for node in names.values()):
+            return False
+        pending += [f"{path}/{name}" for name, node in names.items() if node.type == stat.S_IFDIR]
+    return True
 
 
 def _brings_nothing(

@@ -122,6 +122,10 @@ class View:
         """Whether a directory hides what is below it."""
         return self._mark(directory) == b"y"
 
+    def may_hide(self, directory: str) -> bool:
+        """Whether a directory is opaque, or files in it may be whiteouts."""
+        return self._mark(directory) is not None
+
     def _mark(self, directory: str) -> bytes | None:
         # "y": opaque. "x": nothing is hidden, but files in it may be whiteouts (Linux 6.7).
         if self._namespace is None:

@@ -97,9 +97,13 @@ def test_only_what_changed_is_asked_for(tmp_path: Path) -> None:
     assert client.asked == ["a", "b"]
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "d"]
     assert (tmp_path / "a").read_bytes() == b"5" and (tmp_path / "d/e").is_dir()
-    again = Client(tmp_path, entries, {})
+    os.chmod(tmp_path / "d", 0o700)
+    again = Client(tmp_path, [*entries, directory("f")], {})
     again.run()
-    assert again.asked == []
+    assert again.asked == [] and stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o755
+    before = (tmp_path / "d").stat().st_ctime_ns
+    Client(tmp_path, entries, {}).run()
+    assert (tmp_path / "d").stat().st_ctime_ns == before  # A copy sees that it is as it was.
     every = Client(tmp_path, entries, {"a": b"6", "b": b"2"})
     every.run(again=True)
     assert every.asked == ["a", "b"] and (tmp_path / "a").read_bytes() == b"6"
