@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import io
 import os
+import tarfile
 import threading
 from pathlib import Path
 
@@ -11,8 +13,7 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.errors import Cancelled, ImageError, UsageError
 from minibuild.layer.chunker import BLOCK_BYTES
-from minibuild.layer.compress import layer_media_type
-from minibuild.layer.tar_format import END
+from minibuild.layer.tar_format import END, TarEntry, header, small_file
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
@@ -25,6 +26,10 @@ def pattern(size: int) -> bytes:
     return b"".join(b"%07d\n" % n for n in range(size // 8 + 1))[:size]
 
 
+PREFIX = "application/vnd.oci.image.layer.v1.tar"
+MEDIA_TYPES = {"uncompressed": PREFIX, "gzip": f"{PREFIX}+gzip", "zstd": f"{PREFIX}+zstd"}
+
+
 def stored(store: Store, compression: Compression, *pieces: bytes) -> bytes:
     """What is in a layer of these pieces."""
     content = ContentStore(store)
@@ -34,7 +39,7 @@ def stored(store: Store, compression: Compression, *pieces: bytes) -> bytes:
         layer = writer.commit()
     data = content.read(layer.digest)
     assert len(data) == layer.size and digest_bytes(data) == layer.digest
-    assert layer.media_type == layer_media_type(compression)
+    assert layer.media_type == MEDIA_TYPES[compression]
     tar = gzip.decompress(data) if compression == "gzip" else data
     assert digest_bytes(tar) == layer.diff_id
     return tar
@@ -76,6 +81,7 @@ def test_files(store: Store, tmp_path: Path, size: int, before: int) -> None:
         writer.write_file(file.fileno(), size, "file", copy.fileno(), sha)
         file.seek(0)
         writer.write_file(file.fileno(), size, "file")
+        assert writer.position == before + 2 * (size + -size % 512)
         layer = writer.commit()
     padded = data + bytes(-size % 512)
     assert content.read(layer.digest) == bytes(before) + padded + padded + END
@@ -130,3 +136,22 @@ def test_a_level_that_does_not_exist(store: Store) -> None:
     with pytest.raises(UsageError, match="compression level 10 is out of range for gzip"):
         LayerWriter(ContentStore(store), "gzip", 10)
     assert not os.listdir(store.path("ingest")) and open_descriptors() == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513])
+def test_an_entry_with_data_from_elsewhere(store: Store, size: int) -> None:
+    """Python reads the same from the layer as from the file of a few bytes that is written at once,
+    and the threads of a layer are gone with its writer."""
+    data, content, threads = pattern(size), ContentStore(store), threading.enumerate()
+    entry = TarEntry("f", "file", 0o640, size=size)
+    with LayerWriter(content, "uncompressed", None) as writer:
+        writer.write_entry(entry, [memoryview(data)[:100], memoryview(data)[100:]])
+        writer.write_entry(TarEntry("d", "dir", 0o755))
+        layer = writer.commit()
+    assert threading.enumerate() == threads
+    written = content.read(layer.digest)
+    assert written == small_file(entry, data) + header(TarEntry("d", "dir", 0o755)) + END
+    with tarfile.open(fileobj=io.BytesIO(written)) as archive:
+        assert archive.getnames() == ["f", "d"]
+        file = archive.extractfile("f")
+        assert file is not None and file.read() == data

@@ -65,9 +65,10 @@ class Records(dict[Digest, Record]):
 
 
 class Remote(Records):
-    """The cache of another machine, which may know keys without results."""
+    """The cache of another machine, which may know keys without results, and a vertex."""
 
     known: Mapping[Digest, Digest] = {}
+    vertex: tuple[Record | None, str] | None = None
 
     def find(self, key: Digest) -> tuple[Record | None, str]:
         found = self.lookup(key)
@@ -79,7 +80,7 @@ class Remote(Records):
     def plan(
         self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
     ) -> None:
-        pass
+        self.planned = (targets, images(IMAGE))
 
     def find_vertex(
         self,
@@ -89,7 +90,8 @@ class Remote(Records):
         *,
         contents: bool = False,
     ) -> tuple[Record | None, str] | None:
-        return None
+        self.asked.append(vertex.digest)
+        return self.vertex
 
 
 def images(source: ImageSource) -> tuple[Result, list[DiffID]]:
@@ -262,6 +264,56 @@ def test_another_machine_may_know_a_key_and_have_no_result(op: Op, key: Digest) 
     found = lookup(remote=remote).ask(ready(op, ONE, TWO), read)
     assert found.result == VertexResult((), C, key, cached=True)
     assert not found.whole
+
+
+STEP_KEY = step_key(RUN, A, PARTS)
+WHOLE = Answer(VertexResult(RECORD.result, STEP_KEY, STEP_KEY, cached=True, origin="far"))
+KEY_ALONE = Answer(VertexResult((), STEP_KEY, STEP_KEY, cached=True, origin="far"), whole=False)
+CANONICAL_ALONE = Answer(VertexResult((), C, STEP_KEY, cached=True), whole=False)
+STORED = Answer(VertexResult(RECORD.result, C, STEP_KEY, cached=True))
+
+
+@pytest.mark.parametrize(
+    ("stored", "known", "vertex", "expected"),
+    [
+        (False, False, None, UNKNOWN),
+        (False, False, (RECORD, "far"), WHOLE),
+        (False, False, (None, "far"), KEY_ALONE),
+        (False, True, None, CANONICAL_ALONE),
+        (False, True, (RECORD, "far"), WHOLE),  # a result is more than a key
+        (False, True, (None, "far"), CANONICAL_ALONE),
+        (True, True, (None, "far"), STORED),
+        (True, True, (RECORD, "far"), STORED),
+    ],
+)
+def test_another_machine_may_know_a_step_by_its_graph(
+    stored: bool, known: bool, vertex: tuple[Record | None, str] | None, expected: Answer
+) -> None:
+    """It is asked if there is no result otherwise."""
+    remote = Remote()
+    remote.vertex, remote.known = vertex, {STEP_KEY: C} if known else {}
+    step = ready(RUN, ONE)
+    found = lookup(Records({STEP_KEY: RECORD} if stored else {}), remote).ask(step, read)
+    assert found == expected._replace(precomputed=PrecomputedKey(STEP_KEY, ReadParts(PARTS, 123)))
+    assert (step.vertex.digest in remote.asked) == (not stored)
+
+
+@pytest.mark.parametrize("vertex", [*UNASKED, ready(WRITES, ONE)], ids=str)
+def test_what_the_graph_does_not_tell_is_not_asked_of_another_machine(vertex: ReadyVertex) -> None:
+    """What a step was made again for, and what it leaves in mounts."""
+    remote = Remote()
+    remote.vertex = RECORD, "far"
+    step = vertex.vertex.op
+    assert isinstance(step, Exec)
+    assert lookup(remote=remote).find_elsewhere(vertex, step, A) is None
+    assert remote.asked == []
+
+
+def test_another_machine_hears_which_graph_is_looked_up() -> None:
+    remote, target = Remote(), Vertex(RUN)
+    lookup(remote=remote).plan([target, None])
+    assert remote.planned == ([target, None], (DiffKey(1), DiffKey(2)))
+    lookup().plan([target])  # there may be none
 
 
 def test_a_salt_keeps_records_apart() -> None:
