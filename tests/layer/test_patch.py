@@ -1,6 +1,8 @@
 """Patches: the tar is that of the pieces, also of a patch of a patch; damage is an error."""
 
+import hashlib
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
+from tests.support.descriptors import open_descriptors
 
 OLD = bytes(range(256)) * 40
 
@@ -75,6 +78,52 @@ def test_a_patch_of_large_pieces(tmp_path: Path, content: ContentStore, old: Lay
     first = _write(tmp_path / "p1", old, large, (0, 9))
     second = _write(tmp_path / "p2", first, (5, len(large) + 4))
     assert _tar(second, content) == large[5:] + OLD[:4]
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 513, 3 << 20])
+def test_a_file_in_a_patch(tmp_path: Path, content: ContentStore, old: Layer, size: int) -> None:
+    """As in a layer: its data and zeros up to the next block; a copy and a digest of the data."""
+    data, sha, before = os.urandom(size), hashlib.sha256(), open_descriptors()
+    (tmp_path / "file").write_bytes(data + b"what is behind it")
+    with (
+        PatchWriter(str(tmp_path / "p"), old) as writer,
+        open(tmp_path / "file", "rb", buffering=0) as file,
+        open(tmp_path / "copy", "wb", buffering=0) as copy,
+    ):
+        writer.write_file(file.fileno(), size, "file", copy.fileno(), sha)
+        file.seek(0)
+        writer.write_file(file.fileno(), size, "file")
+        writer.commit()
+    padded = data + bytes(-size % 512)
+    assert _tar(read_patch(str(tmp_path / "p"), content), content) == padded + padded
+    assert (tmp_path / "copy").read_bytes() == data
+    assert sha.digest() == hashlib.sha256(data).digest()
+    assert stat.S_IMODE(os.lstat(tmp_path / "p").st_mode) == 0o600
+    assert open_descriptors() == before
+
+
+def test_a_file_in_a_patch_that_is_shorter_than_its_header_says(tmp_path: Path, old: Layer) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    with (
+        pytest.raises(ImageError, match="file changed"),
+        PatchWriter(str(tmp_path / "p"), old) as writer,
+        open(tmp_path / "file", "rb") as file,
+    ):
+        writer.write_file(file.fileno(), 6, "file")
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_patch_of_a_damaged_layer(tmp_path: Path, content: ContentStore, old: Layer) -> None:
+    """Also if the damage is behind all that is taken from it."""
+    patch = _write(tmp_path / "p", old, (0, 10))
+    path = Path(content.path(old.digest))
+    damaged = bytearray(path.read_bytes())
+    damaged[-6] ^= 1  # in the sum at the end of gzip
+    path.chmod(0o600)
+    path.write_bytes(damaged)
+    with pytest.raises(ImageError):
+        patch.pack(content)
+    assert not os.listdir(content.store.path("ingest"))
 
 
 def test_a_patch_that_is_too_short_or_damaged(
