@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from minibuild.exporter.options import image_options
+from minibuild.exporter.options import form_of, image_options
 from minibuild.exporter.result import Exported, OutputContext, SolveResult, describe_build
 from minibuild.graph.reference import parse_reference
 from minibuild.oci.model import Descriptor, descriptor_to_json
@@ -21,16 +21,6 @@ from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.exporter.annotations import Annotation
-
-_NAMES = {
-    "image": "exporting to image",
-    "registry": "exporting to image",
-    "oci": "exporting to oci image format",
-    "docker": "exporting to docker image format",
-    "local": "exporting to client directory",
-    "tar": "exporting to client tarball",
-    "cacheonly": "keeping the cache",
-}
 
 
 def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> BuildResult:
@@ -43,7 +33,8 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
         if output.type == "cacheonly" and solved.attestor is None:
             tops.append(None)  # Nothing leaves the store: there is nothing to show.
             continue
-        title, dest = _NAMES[output.type], os.fspath(output.dest)
+        title, exporter = _exporter(output.type)
+        dest = os.fspath(output.dest)
         with task(build.report, title, output.type, dest) as progress:
             target = OutputContext(
                 build, solved, names, epoch, progress, annotations, request.squash
@@ -52,7 +43,7 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
                 target = target._replace(solved=solved._replace(attestor=None))
                 if any(map(solved.attestor.writes_files, solved.images)):  # and not inline only
                     progress.remark(f"no attestations: type={output.type} has no place for them")
-            exported = _exporter(output.type)(target, output)
+            exported = exporter(target, output)
         first = first if first.images else exported
         tops.append(exported.top)
     made = describe_build(build, solved, first.images, first.top, first.names or names)
@@ -62,35 +53,36 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
 def packing_for(request: BuildRequest) -> Packing | None:
     """How layers may be packed before the export asks for them; None if it will ask for trees."""
     outputs = request.outputs or (Output("image"),)
-    if any(output.type in ("local", "tar") for output in outputs):
+    forms = [form_of(output.type) for output in outputs]
+    if "tree" in forms:
         return None
-    if outputs[0].type == "cacheonly":
+    if forms[0] == "nothing":
         return Packing(wanted=False)
     options = image_options(outputs[0])
     return Packing(options.compression or "gzip", options.level)
 
 
-def _exporter(kind: OutputType) -> Callable[[OutputContext, Output], Exported]:
-    """The exporter of a type. Each is loaded by the builds that ask for it."""
+def _exporter(kind: OutputType) -> tuple[str, Callable[[OutputContext, Output], Exported]]:
+    """What progress calls an output, and its exporter, which only builds that ask for it load."""
     match kind:
         case "image" | "registry":
             from minibuild.exporter.image import export_image
 
-            return export_image
+            return "exporting to image", export_image
         case "oci" | "docker":
             from minibuild.exporter.image import export_archive
 
-            return export_archive
+            return f"exporting to {kind} image format", export_archive
         case "local":
             from minibuild.exporter.trees import export_directory
 
-            return export_directory
+            return "exporting to client directory", export_directory
         case "tar":
             from minibuild.exporter.trees import export_tarball
 
-            return export_tarball
+            return "exporting to client tarball", export_tarball
         case "cacheonly":
-            return lambda target, output: Exported()  # Nothing leaves the store.
+            return "keeping the cache", lambda target, output: Exported()
     assert_never(kind)
 
 

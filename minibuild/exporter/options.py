@@ -7,7 +7,7 @@ not are refused too: an option that is silently ignored is worse than none.
 
 import os
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, assert_never, cast
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
@@ -16,7 +16,7 @@ from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest
 from minibuild.oci.model import Compression
-from minibuild.session.request import Output
+from minibuild.session.request import Output, OutputType
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -32,7 +32,7 @@ _LAYER_KEYS = (
 )
 _PUSH_KEYS = ("push", "push-by-digest", "registry.insecure")
 _STORE_KEYS = ("store", "unpack", "name-canonical", "dangling-name-prefix")
-_KEYS: Mapping[str, tuple[str, ...]] = {
+_KEYS: Mapping[OutputType, tuple[str, ...]] = {
     "oci": (*_LAYER_KEYS, "tar"),
     "docker": (*_LAYER_KEYS, "tar"),
     "image": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
@@ -103,6 +103,18 @@ class TreeOptions(NamedTuple):
     attestation_prefix: str = ""
 
 
+def form_of(kind: OutputType) -> Literal["image", "tree", "nothing"]:
+    """What an output is made from: the layers of an image, a tree of files, or nothing."""
+    match kind:
+        case "image" | "registry" | "oci" | "docker":
+            return "image"
+        case "local" | "tar":
+            return "tree"
+        case "cacheonly":
+            return "nothing"
+    assert_never(kind)
+
+
 def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
     """Find the slips in all outputs before anything is built, and not when the build is done.
 
@@ -114,10 +126,10 @@ def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
                 f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
             )
     for output in outputs:
-        to_folder = output.type == "local"
-        if to_folder or output.type == "tar":
+        to_folder, form = output.type == "local", form_of(output.type)
+        if form == "tree":
             tree_options(output)
-        elif output.type != "cacheonly":
+        elif form == "image":
             options = image_options(output)
             to_folder = not options.tar
             if options.push is not None and not (tags or options.names):

@@ -21,7 +21,7 @@ _STYLE = "text-align:left;font-family:monospace;white-space:pre-wrap;vertical-al
 def result_html(result: "BuildResult") -> str:
     """The summary of a build."""
     names = ", ".join(_text(tag.removeprefix(_LIBRARY)) for tag in result.tags) or "no name"
-    steps = f"{result.executed} steps ran, {result.cached} came from the cache"
+    steps = f"steps: {result.executed} ran, {result.cached} came from the cache"
     parts = [f"<p><strong>{names}</strong> {_text(result.digest or '')}<br>{steps}</p>"]
     parts += [_image(image) for image in result.images]
     if result.findings:
@@ -34,7 +34,7 @@ def result_html(result: "BuildResult") -> str:
 
 def _image(image: "BuiltImage") -> str:
     packed = sum(layer.size_bytes for layer in image.layers)
-    head = f"{image.platform}: {len(image.layers)} layers, {bytes_text(packed)} packed"
+    head = f"{image.platform}, layers: {len(image.layers)}, {bytes_text(packed)} packed"
     rows = "".join(
         f'<tr><td style="text-align:right">{bytes_text(layer.size_bytes)}</td>'
         f'<td style="{_STYLE}">{_text(layer.instruction)}{" (link)" * layer.link}</td></tr>'

@@ -1,10 +1,14 @@
 """Attributes of outputs."""
 
+import inspect
+from typing import get_args
+
 import pytest
 
+from minibuild.cli import build_flags
 from minibuild.errors import UsageError
-from minibuild.exporter.options import image_options, tree_options
-from minibuild.session.request import Output
+from minibuild.exporter.options import _KEYS, check_outputs, form_of, image_options, tree_options
+from minibuild.session.request import Output, OutputType
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,14 @@ def test_the_epoch_of_an_output(
 def test_an_epoch_is_seconds(text: str) -> None:
     with pytest.raises(UsageError, match="source-date-epoch"):
         image_options(Output("oci", "", {"source-date-epoch": text}))
+
+
+@pytest.mark.parametrize("kind", get_args(OutputType))
+def test_every_type_names_its_attributes(kind: OutputType) -> None:
+    """One that is misspelt is found before anything is built. The help names each type."""
+    dest = "" if kind == "local" else "x"
+    if form_of(kind) != "nothing":
+        with pytest.raises(UsageError, match="nonsense"):
+            check_outputs((Output(kind, dest, {"nonsense": "1"}),), ("a",))
+    assert kind in _KEYS
+    assert f"|{kind}" in inspect.getsource(build_flags).replace("type=", "|")
