@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux import xattr
-from minibuild.snapshot.compare import same_directory, same_file
+from minibuild.snapshot.compare import same_data, same_directory, same_file
 
 TIME = 1_000_000_007
 SIZE = (1 << 18) * 2 + 5
@@ -192,3 +192,38 @@ def test_devices(tmp_path: Path, kind: int) -> None:
     one = made("one", 3)
     assert same_file(one, made("same", 3)) is True
     assert same_file(one, made("other", 5)) is False
+
+
+def directory(path: Path) -> str:
+    path.mkdir()
+    return str(path)
+
+
+SAME_DATA: list[tuple[str, Callable[[Path], str], Change, bool]] = [
+    ("a file", file, UNCHANGED, True),
+    ("its mode", file, lambda path: os.chmod(path, 0o701), True),
+    ("its times", file, lambda path: os.utime(path, ns=(5, 5)), True),
+    ("its attributes", file, lambda path: xattr.set(path, "user.a", b"2"), True),
+    ("a byte", file, poke(SIZE - 1), False),
+    ("its size", file, lambda path: os.truncate(path, SIZE + 1), False),
+    ("a link instead", file, instead(lambda path: path.symlink_to("target")), False),
+    ("a symlink", symlink, UNCHANGED, True),
+    ("its target", symlink, instead(lambda path: path.symlink_to("other")), False),
+    ("a file instead", symlink, instead(file), False),
+    ("a pipe", fifo, UNCHANGED, False),
+    ("a directory", directory, UNCHANGED, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "same"),
+    [case[1:] for case in SAME_DATA],
+    ids=[case[0] for case in SAME_DATA],
+)
+def test_data_alone(
+    tmp_path: Path, make: Callable[[Path], str], change: Change, same: bool
+) -> None:
+    """Owners and permissions do not count; what has no data is never the same."""
+    one, other = both(tmp_path, make, change)
+    assert same_data(one, other) is same
+    assert same_data(other, one) is same
