@@ -54,6 +54,14 @@ _QUESTIONS: Mapping[str, Method] = {
     "frontend.outline": "outline",
     "frontend.targets": "targets",
 }
+_DESCRIBE = "frontend.subrequests.describe"
+_MEANINGS = {
+    "frontend.lint": "what the checks find in the Dockerfile",
+    "frontend.outline": "what the build of a target takes: arguments, secrets, agents of ssh",
+    "frontend.targets": "the stages that can be built",
+    _DESCRIBE: "what can be asked",
+}
+_VERSION = "1.0.0"
 
 
 def check_frontend(frontend: str, attributes: Attributes) -> None:
@@ -77,6 +85,21 @@ def check_allowed(result: Vertex | None, allowed: Collection[str]) -> None:
             ):
                 if asked and entitlement not in allowed:
                     raise Failure(f"failed to load LLB: {entitlement} is not allowed")
+
+
+def described_questions(attributes: Attributes) -> Mapping[str, bytes] | None:
+    """What can be asked, as the metadata of a result, if that is what a client asks."""
+    if attributes.get("requestid") != _DESCRIBE:
+        return None
+    places = [{"name": name, "description": ""} for name in ("result.json", "result.txt")]
+    questions = [
+        {"name": n, "version": _VERSION, "type": "rpc", "description": m, "metadata": places}
+        for n, m in _MEANINGS.items()
+    ]
+    rows = [("NAME", "VERSION", "DESCRIPTION")]
+    rows += [(n.removeprefix("frontend."), _VERSION, m) for n, m in _MEANINGS.items()]
+    lines = [f"{name:<20} {version:<7} {meaning}" for name, version, meaning in rows]
+    return answer_metadata(questions, lines, 0)
 
 
 def question(attributes: Attributes) -> Method | None:
@@ -257,11 +280,11 @@ def ask(
         raise failure_of(error) from None
 
 
-def answer_metadata(answer: Mapping[str, Any], lines: Sequence[str], code: int) -> dict[str, bytes]:
+def answer_metadata(answer: Any, lines: Sequence[str], code: int) -> dict[str, bytes]:
     """The answer as the metadata of a result: as data, and as lines to print."""
     return {
         "result.json": json.dumps(answer, indent=2).encode(),
         "result.txt": "".join(f"{line}\n" for line in lines).encode(),
         "result.statuscode": str(code).encode(),
-        "version": b"1.0.0",
+        "version": _VERSION.encode(),
     }

@@ -23,6 +23,7 @@ from minibuild.serve.definition import (
     answer_metadata,
     ask,
     check_frontend,
+    described_questions,
     question,
 )
 from minibuild.serve.inputs import input_folder, input_images
@@ -61,6 +62,9 @@ class Gateway:
             result.ref.SetInParent()
             return result
         check_frontend(request.Frontend, attributes)
+        described = described_questions(attributes)
+        if described is not None:
+            return self._said(build, described)
         call = frontend_call(build, request, attributes)
         return self._of_dockerfile(build, attributes, request.FrontendInputs, call, extra)
 
@@ -101,7 +105,11 @@ class Gateway:
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
         answer = ask(build, made, method, judge_of(build))
         lines, code = self._show(method, answer)
-        result = build.builder.types["Result"](metadata=answer_metadata(answer, lines, code))
+        return self._said(build, answer_metadata(answer, lines, code))
+
+    def _said(self, build: Build, metadata: Mapping[str, bytes]) -> Any:
+        """A result that is an answer, and no files."""
+        result = build.builder.types["Result"](metadata=metadata)
         result.ref.SetInParent()
         return result
 

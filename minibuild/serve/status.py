@@ -31,6 +31,7 @@ _LOG_BYTES = 1 << 20
 _LENGTH_BYTES = 4
 _TOGETHER_BYTES = 64 << 10
 """So many bytes of messages are sent as one message, unless the first is larger."""
+_CANCELLED = "context canceled"  # Clients show a step that ended so as no error.
 _TURN_S = 1.0
 
 
@@ -127,11 +128,11 @@ class StatusStream:
                 begun = self._running.pop(digest, moment)
                 vertex = self._vertex(message, digest)
                 vertex.cached = cached
-                vertex.error = error or ("context canceled" if cancelled else "")
+                vertex.error = _CANCELLED if cancelled else error or ""
                 set_time(vertex.started, begun)
                 set_time(vertex.completed, moment)
                 self._ended[digest] = cached
-                if error:
+                if error and not cancelled:
                     self.failed, self.failed_name = self._alias(digest), vertex.name
             case Log(digest, stream, data, moment):
                 for at in range(0, len(data), _LOG_BYTES):

@@ -107,3 +107,7 @@ def test_questions(client: Client, context: Path) -> None:
     assert json.loads(answer["result.json"])["warnings"][0]["ruleName"] == "FromAsCasing"
     assert answer["result.statuscode"] == b"1"
     assert b"x" in client.build({"requestid": "frontend.targets"})["result.txt"]
+    known = client.build({"requestid": "frontend.subrequests.describe"})
+    for question in json.loads(known["result.json"]):
+        assert client.build({"requestid": question["name"]})["result.json"]
+    assert known["result.txt"].startswith(b"NAME ") and b"\noutline " in known["result.txt"]

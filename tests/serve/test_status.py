@@ -157,3 +157,13 @@ def test_questions_about_unknown_builds_leave_nothing(
     with pytest.raises(Failure, match="no such job"):
         builder.status("../x", lambda: True)
     assert not builder.busy
+
+
+def test_a_step_that_was_cancelled_is_no_failure() -> None:
+    """Clients look for these words, whatever the step said itself."""
+    stream = StatusStream(TYPES)
+    stream(Completed(Digest("sha256:a"), 1.0, error="the step was cancelled", cancelled=True))
+    stream.close(2.0)
+    (message,) = map(TYPES["StatusResponse"].FromString, stream.messages())
+    assert message.vertexes[0].error == "context canceled"
+    assert stream.failed is None
