@@ -78,15 +78,19 @@ class Selection:
             else:
                 yield self._pick(clean(path), path)
 
-    def below(self, pick: Pick) -> Generator[FoundFile]:
-        """What of a picked directory is copied."""
+    def filters(self, pick: Pick) -> list[Filter]:
+        """What leaves out files of a picked directory."""
         filters = [Filter(self._ignore, pick.real, hides=True), Filter(self._exclude)]
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
         if self.copy.rules.include:
             filters.append(Filter(_only(self.copy.rules.include)))
+        return filters
+
+    def below(self, pick: Pick) -> Generator[FoundFile]:
+        """What of a picked directory is copied."""
         with self._directory(pick.real) as fd:
-            local, owners = self.tree.local, self.tree.owners
+            local, owners, filters = self.tree.local, self.tree.owners, self.filters(pick)
             yield from walk(fd, filters, sockets=local, top=pick.real, owners=owners)
 
     @contextmanager

@@ -16,17 +16,15 @@ that is in another share, `Unplannable` is raised, and the copy is done by one p
 Read next: `plan`, `solver.copiers`.
 """
 
-import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 
 from minibuild.fileop.api import Entry, NoMore, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import ForwardingSink, Seen, sorted_prints
 from minibuild.fileop.select import Selection
-from minibuild.fileop.walk import FoundFile, place
+from minibuild.fileop.walk import FoundFile, names, place
 from minibuild.graph.op import Copy
 from minibuild.startup.tuples import NamedTuple
 
@@ -55,11 +53,13 @@ def shares_of(copy: Copy, tree: SourceTree, processes: int) -> list[Share]:
     if len(picks) != 1 or not picks[0].is_dir:
         return [Share()]
     marks, count = [""], 0
-    for count, found in enumerate(selection.below(picks[0]), 1):
+    top = f"/proc/self/fd/{tree.fd}/{picks[0].real}"
+    for count, path in enumerate(names(top, selection.filters(picks[0])), 1):
         if count % _MARK_EVERY == 0:
-            marks.append(found.path)
+            marks.append(path)
     number = min(processes, max(count // _LEAST_FILES, 1))
-    cuts = [marks[len(marks) * n // number] for n in range(number)]
+    # Names that are no text may have come in another order than that of a walk.
+    cuts = sorted((marks[len(marks) * n // number] for n in range(number)), key=place)
     return [Share(*ends) for ends in zip(cuts, [*cuts[1:], ""], strict=True)]
 
 
@@ -130,11 +130,4 @@ def together(seen: Sequence[Seen | None]) -> Seen | None:
 
 def has_many(path: str) -> bool:
     """Whether a directory holds enough files for two shares, as far as names tell."""
-    count, left = 0, [path]
-    while left and count < 2 * _LEAST_FILES:
-        with suppress(OSError), os.scandir(left.pop()) as entries:
-            for entry in entries:
-                count += 1
-                if entry.is_dir(follow_symlinks=False):
-                    left.append(entry.path)
-    return count >= 2 * _LEAST_FILES
+    return next(islice(names(path), 2 * _LEAST_FILES - 1, None), None) is not None

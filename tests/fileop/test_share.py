@@ -19,6 +19,8 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import Seen
 from minibuild.fileop.inventory import join
 from minibuild.fileop.share import Share, has_many, shares_of, together
+from minibuild.fileop.walk import Filter, names, walk
+from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
@@ -173,6 +175,19 @@ def test_who_gets_what(copying: Copying, case: str) -> None:
     with opened(copying.source) as (source_fd,):
         found = shares_of(copy, SourceTree(source_fd, ("*.no",), local=True), 3)
     assert len(found) == count
+
+
+@pytest.mark.parametrize("ignored", [(), ("a", "!a/1", "*.no"), ("**/1", "a-b")])
+def test_names_are_those_of_the_walk(copying: Copying, ignored: tuple[str, ...]) -> None:
+    files = ("a/1", "a/d/1", "a/d/x.no", "a-b", "c.no/1", "z/e/1")
+    make(copying.source, {**dict.fromkeys(files, ""), "b": "-> a"})
+    filters = [Filter(IgnorePatterns(ignored), hides=True)]
+    with opened(copying.source) as (source_fd,):
+        walked = [found.path for found in walk(source_fd, filters) if not found.implied]
+    # A directory that is there for what is in it counts for nothing.
+    named = list(names(copying.source, filters))
+    assert [path for path in walked if path in named] == named
+    assert all(any(n.startswith(f"{path}/") for n in named) for path in set(walked) - set(named))
 
 
 def test_many_files_are_counted_by_names(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
