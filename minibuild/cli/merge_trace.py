@@ -16,7 +16,8 @@ from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
 from minibuild.lab.merge_inputs import Traced, diffs_of, of_image, of_step
 from minibuild.progress.console import visible
-from minibuild.snapshot.trace import Act, Fate, MergeTrace, trace_merge
+from minibuild.snapshot.api import Applied
+from minibuild.snapshot.trace import Fate, MergeTrace, trace_merge
 from minibuild.worker.worker import Worker
 
 _WORDS = {
@@ -147,7 +148,7 @@ def _row(fate: Fate, wanted: Container[str] | None) -> list[str]:
     ]
 
 
-def act_words(act: Act) -> str:
+def act_words(act: Applied) -> str:
     """What was done to a path, in words."""
     word = _WORDS.get(act.action, act.action)
     if act.action == "below" and act.deletes:

@@ -17,9 +17,9 @@ from minibuild.lab.merge_inputs import diffs_of, of_image
 from minibuild.lab.place import own_place
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.oci.transfer import copy_image
-from minibuild.snapshot.api import Diff
+from minibuild.snapshot.api import Applied, Diff
 from minibuild.snapshot.snapshotter import Snapshotter
-from minibuild.snapshot.trace import Act, trace_diff, trace_merge
+from minibuild.snapshot.trace import trace_diff, trace_merge
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker, open_worker
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     path: str
     tar: tuple[TarEntry, ...] = ()
     upper: UpperEntry | None = None
-    acts: tuple[Act, ...] = ()
+    acts: tuple[Applied, ...] = ()
 
 
 class Forms(NamedTuple):
@@ -89,18 +89,18 @@ def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
 
 def _links(
     snapshots: Snapshotter, diffs: list[Diff], number: int
-) -> tuple[dict[str, list[Act]], str]:
+) -> tuple[dict[str, list[Applied]], str]:
     """What is done to each path of a diff, and in which merge."""
     count, parent = 0, None
     for diff in diffs:
         if diff.lower != parent:
             break
         count, parent = count + 1, diff.upper
-    acts: dict[str, list[Act]] = {}
+    acts: dict[str, list[Applied]] = {}
     if number < count or diffs[number].lower == diffs[number].upper:
         below = f"layer {number - 1}" if number else "nothing"
-        for path, act in trace_diff(snapshots, diffs[number]):
-            acts.setdefault(path, []).append(act)
+        for act in trace_diff(snapshots, diffs[number]):
+            acts.setdefault(act.path, []).append(act)
         return acts, f"none in this image; here it is put on the tree it was made on, {below}"
     for fate in trace_merge(snapshots, diffs).fates:
         own = [act for act in fate.acts if act.diff == number]

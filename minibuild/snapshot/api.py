@@ -5,6 +5,7 @@ Read next: `snapshotter`, which keeps snapshots; `overlay`, `native`; then `diff
 """
 
 import os
+import stat
 from collections.abc import Callable
 from enum import Enum
 from typing import Literal, NewType
@@ -124,7 +125,7 @@ class Applied(NamedTuple):
     `action` is `linked`, `copied`, `made` (a directory), `kept` (one that was there takes the
     metadata), `opaque` (one that hides what is below), `removed`, `whiteout`, or `skipped`: a
     deletion of what is not there. `reason` says why it was not something else; `diff` is the
-    position of the diff among those that were applied.
+    position of the diff among those that were applied. `type` is that of the change.
     """
 
     path: str
@@ -133,6 +134,17 @@ class Applied(NamedTuple):
     source: str
     reason: str = ""
     diff: int = 0
+    type: int = 0
+
+    @property
+    def deletes(self) -> bool:
+        """Whether nothing is at the path afterwards."""
+        return self.kind is Kind.DELETE
+
+    @property
+    def directory(self) -> bool:
+        """Whether a directory is there afterwards."""
+        return not self.deletes and self.type == stat.S_IFDIR
 
 
 Defect = Literal[

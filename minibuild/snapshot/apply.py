@@ -251,8 +251,8 @@ class Applier:
 
     def _tell(self, change: Change, action: str, reason: str = "") -> None:
         if self._policy.trace is not None:
-            kind, path, source, _, _ = change
-            self._policy.trace(Applied(path, kind, action, source, reason, self._diffs))
+            kind, path, source, _, type = change
+            self._policy.trace(Applied(path, kind, action, source, reason, self._diffs, type))
 
 
 def _in_the_way() -> FileExistsError:

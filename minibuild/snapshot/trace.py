@@ -7,7 +7,6 @@ Read next: `apply`, where the telling is done.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,28 +30,17 @@ BELOW = "below"
 
 GONE_WITH_PARENT = "gone with its directory"
 
-_DIRECTORIES = ("made", "kept", "opaque")
-
-
-class Act(NamedTuple):
-    """What one diff did to a path. `action` is that of `Applied`, or one of the two above."""
-
-    diff: int
-    action: str
-    reason: str = ""
-    deletes: bool = False
-    directory: bool = False
-
 
 class Fate(NamedTuple):
-    """A path of a merge, and all that was done to it, in order.
+    """A path of a merge, and all that was done to it, in order. The action of an act may also be
+    one of the two above, and its diff is a number among all diffs.
 
     `inode` and `links` are those of what is there: of the whiteout, if the path is gone and a
     whiteout says so; 0 if there is nothing.
     """
 
     path: str
-    acts: tuple[Act, ...]
+    acts: tuple[Applied, ...]
     inode: int
     links: int
 
@@ -105,7 +93,7 @@ def trace_merge(snapshotter: "Snapshotter", diffs: Sequence[Diff]) -> MergeTrace
     return MergeTrace(below, merged.report, fates)
 
 
-def trace_diff(snapshotter: "Snapshotter", diff: Diff) -> list[tuple[str, Act]]:
+def trace_diff(snapshotter: "Snapshotter", diff: Diff) -> list[Applied]:
     """Put one diff on the tree that it was made on, by hardlinks; watch, and remove what was made.
     What is done to each path of it, in order."""
     if diff.lower == diff.upper:
@@ -116,7 +104,7 @@ def trace_diff(snapshotter: "Snapshotter", diff: Diff) -> list[tuple[str, Act]]:
     snapshotter.remove(merged.snapshot)
     shared = diff.lower is None or can_stand_on(snapshotter, diff.lower)
     acts = _acts_of(applied, [0], shared=shared)
-    return [(path, act) for path, act in acts if path and act.diff == 0]
+    return [act for act in acts if act.path and act.diff == 0]
 
 
 def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, SnapshotID | None]:
@@ -129,17 +117,13 @@ def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, Snapshot
     return len(numbers), parent
 
 
-def _read(snapshotter: "Snapshotter", diff: Diff, number: int) -> Iterator[tuple[str, Act]]:
+def _read(snapshotter: "Snapshotter", diff: Diff, number: int) -> Iterator[Applied]:
     """What a diff of the parent holds."""
-    for change in snapshotter.changes(diff):
-        deletes = change.kind is Kind.DELETE
-        directory = not deletes and stat.S_ISDIR(os.lstat(change.source).st_mode)
-        yield change.path, Act(number, BELOW, "", deletes, directory)
+    for kind, path, source, _, type in snapshotter.changes(diff):
+        yield Applied(path, kind, BELOW, source, diff=number, type=type)
 
 
-def _acts_of(
-    done: Iterable[Applied], numbers: Sequence[int], *, shared: bool
-) -> Iterator[tuple[str, Act]]:
+def _acts_of(done: Iterable[Applied], numbers: Sequence[int], *, shared: bool) -> Iterator[Applied]:
     """What the merge said it did.
 
     Where the merge cannot stand on the parent it begins with all of that, as one diff; who of the
@@ -147,25 +131,19 @@ def _acts_of(
     """
     for applied in done:
         number = applied.diff if shared else applied.diff - 1
-        act = Act(
-            numbers[number] if number >= 0 else -1,
-            applied.action,
-            applied.reason,
-            applied.kind is Kind.DELETE,
-            applied.action in _DIRECTORIES,
-        )
-        yield applied.path, act
+        yield applied._replace(diff=numbers[number] if number >= 0 else -1)
 
 
 class _Acts:
     """All acts by path, in order. What replaces or deletes a directory ends all that is in it."""
 
     def __init__(self) -> None:
-        self.by_path: dict[str, list[Act]] = {}
+        self.by_path: dict[str, list[Applied]] = {}
         self._inside: dict[str, set[str]] = {}
 
-    def take(self, acts: Iterable[tuple[str, Act]]) -> None:
-        for path, act in acts:
+    def take(self, acts: Iterable[Applied]) -> None:
+        for act in acts:
+            path = act.path
             if not path:
                 continue  # The root is always there.
             before = self.by_path.get(path)
@@ -184,12 +162,14 @@ class _Acts:
         while pending:
             path = pending.pop()
             if not self.by_path[path][-1].deletes:
-                self.by_path[path].append(Act(diff, GONE_WITH_PARENT, deletes=True))
+                self.by_path[path].append(
+                    Applied(path, Kind.DELETE, GONE_WITH_PARENT, "", "", diff)
+                )
             pending += self._inside.get(path, ())
 
 
 def _fates(
-    snapshotter: "Snapshotter", merged: SnapshotID, acts: dict[str, list[Act]]
+    snapshotter: "Snapshotter", merged: SnapshotID, acts: dict[str, list[Applied]]
 ) -> Iterator[Fate]:
     view, layer = view_of(snapshotter, merged), snapshotter.layer_dir(merged)
     for path in sorted(acts, key=os.fsencode):
