@@ -28,7 +28,7 @@ class LayoutFolder:
         self.path = os.path.abspath(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator["LayoutFolder"]:
         """Alone with the folder. Raises `HostError` if it cannot be written to."""
         hint = "name a folder that this account may write to"
         with os_errors_as(HostError, f"cannot write to {self.path}", hint):
@@ -36,7 +36,7 @@ class LayoutFolder:
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                yield
+                yield self
             finally:
                 os.close(fd)
 

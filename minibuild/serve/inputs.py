@@ -14,10 +14,11 @@ from typing import Any
 
 from minibuild.attest.attestor import RECORD
 from minibuild.buildkit.rpc import Failure
-from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
-from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.image.layout import DirectoryLayout
+from minibuild.image.layout_folder import LayoutFolder
+from minibuild.oci.model import OCI_INDEX, Index, describe, index_bytes
 from minibuild.serve.answers import failure_of
 from minibuild.serve.build import Build
 from minibuild.serve.llb import CONFIG, ResultPart, prepare
@@ -26,7 +27,7 @@ from minibuild.session.request import Output
 
 Provenance = Mapping[str, Any]
 
-_INDEX = "application/vnd.oci.image.index.v1+json"
+_BLOBS = "blobs/sha256"
 _NAME = "latest"
 
 
@@ -106,27 +107,14 @@ def _build(
 def _joined(build: Build, layouts: Mapping[str, str]) -> str:
     """One layout with the images of several, for their platforms."""
     folder = _place(build)
-    blobs = os.path.join(folder, "blobs", "sha256")
-    os.makedirs(blobs)
     manifests = []
-    for platform, layout in layouts.items():
-        source = os.path.join(layout, "blobs", "sha256")
-        for blob in os.listdir(source):
-            os.replace(os.path.join(source, blob), os.path.join(blobs, blob))
-        with open(os.path.join(layout, "index.json"), "rb") as file:
-            (descriptor,) = json.load(file)["manifests"]
-        kept = {key: descriptor[key] for key in ("mediaType", "digest", "size")}
-        manifests.append({**kept, "platform": platform_to_json(_platform(platform))})
-    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}
-    data = json.dumps(index).encode()
-    digest = digest_bytes(data)
-    top = {"mediaType": _INDEX, "digest": digest, "size": len(data)}
-    named = {**top, "annotations": {"org.opencontainers.image.ref.name": _NAME}}
-    for path, content in (
-        (os.path.join(blobs, digest.partition(":")[2]), data),
-        (os.path.join(folder, "oci-layout"), b'{"imageLayoutVersion": "1.0.0"}'),
-        (os.path.join(folder, "index.json"), json.dumps({**index, "manifests": [named]}).encode()),
-    ):
-        with open(path, "wb") as file:
-            file.write(content)
+    with LayoutFolder(folder).locked() as joined:
+        for platform, layout in layouts.items():
+            for blob in os.listdir(os.path.join(layout, _BLOBS)):
+                os.rename(os.path.join(layout, _BLOBS, blob), os.path.join(folder, _BLOBS, blob))
+            (made,) = DirectoryLayout(layout).index.manifests
+            manifests.append(made._replace(platform=_platform(platform), annotations={}))
+        data = index_bytes(Index(tuple(manifests), media_type=OCI_INDEX))
+        joined.put(data)
+        joined.give_name(_NAME, describe(OCI_INDEX, data))
     return folder

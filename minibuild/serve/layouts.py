@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildkit.rpc import Failure
-from minibuild.digest import digest_strings
+from minibuild.digest import digest_strings, parse_digest
+from minibuild.image.layout_folder import LayoutFolder
+from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.serve.session import Session
 
 if TYPE_CHECKING:
@@ -55,13 +57,9 @@ def fetch_layout(session: Session, store: str, digest: str, place: str) -> str:
     reader = _Reader(session, store, folder)
     os.makedirs(os.path.join(folder, "blobs", "sha256"), exist_ok=True)
     size = reader.size(digest)
-    kind = reader.document(digest, size).get(
-        "mediaType", "application/vnd.oci.image.manifest.v1+json"
-    )
-    index = {"schemaVersion": 2, "manifests": [{"mediaType": kind, "digest": digest, "size": size}]}
-    for name, data in (("oci-layout", {"imageLayoutVersion": "1.0.0"}), ("index.json", index)):
-        with open(os.path.join(folder, name), "w") as file:
-            json.dump(data, file)
+    kind = reader.document(digest, size).get("mediaType", OCI_MANIFEST)
+    with LayoutFolder(folder).locked() as layout:
+        layout.give_name("latest", Descriptor(str(kind), parse_digest(digest), size), drop=False)
     return folder
 
 
