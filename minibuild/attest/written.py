@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 
 from minibuild.attest.statement import Predicate
-from minibuild.errors import DefinitionError
+from minibuild.errors import DefinitionError, os_errors_as
 from minibuild.graph.frontend import StepAttestation
 from minibuild.linux.beneath import open_beneath
 from minibuild.linux.descriptors import closing_fd
@@ -67,21 +67,19 @@ def _checked(predicate: Predicate) -> Predicate:
 
 
 def _names(tree_fd: int, path: str) -> list[str]:
-    try:
-        with closing_fd(open_beneath(tree_fd, path, _FLAGS | os.O_DIRECTORY)) as fd:
-            return sorted(os.listdir(fd))
-    except OSError as error:
-        raise DefinitionError(f"cannot read attestations in {path}: {error.strerror}") from None
+    with (
+        os_errors_as(DefinitionError, f"cannot read attestations in {path}"),
+        closing_fd(open_beneath(tree_fd, path, _FLAGS | os.O_DIRECTORY)) as fd,
+    ):
+        return sorted(os.listdir(fd))
 
 
 def _read(tree_fd: int, path: str) -> bytes:
-    try:
-        with open(open_beneath(tree_fd, path, _FLAGS), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DefinitionError(f"the attestation {path} is no regular file")
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise DefinitionError(f"cannot read the attestation {path}: {error.strerror}") from None
+    problem = os_errors_as(DefinitionError, f"cannot read the attestation {path}")
+    with problem, open(open_beneath(tree_fd, path, _FLAGS), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise DefinitionError(f"the attestation {path} is no regular file")
+        data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise DefinitionError(f"the attestation {path} has more than {_MAX_BYTES:,} bytes")
     return data

@@ -15,7 +15,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.course.catalogue import EXERCISES, exercise
 from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, os_errors_as
 
 WRONG = 1
 
@@ -57,19 +57,17 @@ def _folder(wanted: Exercise) -> str:
 
 
 def _write(wanted: Exercise, folder: str) -> None:
-    try:
-        os.mkdir(folder)
+    with os_errors_as(UsageError, f"cannot write to {folder}"):
+        try:
+            os.mkdir(folder)
+        except FileExistsError as error:
+            hint = "name another folder, or remove it to begin again"
+            raise UsageError(f"{folder} is there already", hint=hint) from error
         for name, text in wanted.files.items():
             path = os.path.join(folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "x", encoding="utf-8") as file:
                 file.write(text)
-    except FileExistsError as error:
-        raise UsageError(
-            f"{folder} is there already", hint="name another folder, or remove it to begin again"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _check_flags(made: Parser) -> None:

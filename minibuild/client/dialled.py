@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.errors import HostError
+from minibuild.errors import HostError, os_errors_as
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -56,18 +56,15 @@ def dialled(command: Sequence[str]) -> Iterator[tuple[socket.socket, Callable[[]
 
     here, there = socket.socketpair()
     with here, TemporaryFile() as errors:
-        with there:
-            try:
-                # In a session of its own: Ctrl-C asks the daemon to stop, over this connection.
-                process = Popen(
-                    command,
-                    stdin=there.fileno(),
-                    stdout=there.fileno(),
-                    stderr=errors,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise HostError(f"cannot run {command[0]}: {error.strerror}") from None
+        with there, os_errors_as(HostError, f"cannot run {command[0]}"):
+            # In a session of its own: Ctrl-C asks the daemon to stop, over this connection.
+            process = Popen(
+                command,
+                stdin=there.fileno(),
+                stdout=there.fileno(),
+                stderr=errors,
+                start_new_session=True,
+            )
 
         def reason() -> str:
             """In its own words."""

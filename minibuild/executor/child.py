@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from minibuild.errors import BuildError, DefinitionError, HostError
+from minibuild.errors import BuildError, DefinitionError, HostError, os_errors_as
 from minibuild.executor import program
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
@@ -139,15 +139,11 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
 def enter_directory(path: str, user: ProcessUser) -> None:
     """Change to the working directory, made for the user if it is not there, as BuildKit does."""
     path = "/" + path.strip("/")
-    try:
+    what = f"cannot change to the working directory {path}"
+    with os_errors_as(DefinitionError, what, "WORKDIR has to name a directory"):
         if not os.path.lexists(path):
             _make_directories(path, user)
         os.chdir(path)
-    except OSError as error:
-        raise DefinitionError(
-            f"cannot change to the working directory {path}: {os.strerror(error.errno or 0)}",
-            hint="WORKDIR has to name a directory",
-        ) from error
 
 
 def _make_directories(path: str, user: ProcessUser) -> None:

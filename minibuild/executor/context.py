@@ -15,7 +15,7 @@ has run: then the files are copied. Read next: `fileop.mask`, which makes the la
 import os
 import stat
 
-from minibuild.errors import DefinitionError
+from minibuild.errors import DefinitionError, os_errors_as
 from minibuild.executor.api import BindContext, CannotShow
 from minibuild.executor.mounts import Detached, Scratch, clone_mount
 from minibuild.linux import syscalls
@@ -63,14 +63,12 @@ def _place(mount: BindContext) -> tuple[str, str, bool]:
 
 
 def _opened(mount: BindContext, source: str) -> int:
-    try:
-        with closing_fd(os.open(mount.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
-            return syscalls.openat2(root_fd, source or ".", os.O_PATH, resolve=_LITERAL)
-    except OSError as error:
-        raise DefinitionError(
-            f"cannot mount /{source} of {mount.path} on {mount.target}: {error.strerror}",
-            hint="did something change the files during the build?",
-        ) from error
+    what = f"cannot mount /{source} of {mount.path} on {mount.target}"
+    with (
+        os_errors_as(DefinitionError, what, "did something change the files during the build?"),
+        closing_fd(os.open(mount.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd,
+    ):
+        return syscalls.openat2(root_fd, source or ".", os.O_PATH, resolve=_LITERAL)
 
 
 def _overlay(

@@ -12,7 +12,7 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import Cancelled, HostError, StoreError, is_full
+from minibuild.errors import Cancelled, HostError, StoreError, is_full, os_errors_as
 from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.listener.calls import can_listen
@@ -48,13 +48,9 @@ def start_executor(
     most likely have. The trees of those that have ended are unmounted at once if there are no
     `unmounts`. Raises `NamespaceRefused` where no step can run."""
     require_namespaces()
-    try:
+    hint = "set MINIBUILD_ROOT to a folder that you may write to, with room for more"
+    with os_errors_as(HostError, f"cannot write to {folder}", hint):
         os.makedirs(os.path.join(folder, SCRATCH), exist_ok=True)
-    except OSError as error:
-        raise HostError(
-            f"cannot write to {folder}: {error.strerror}",
-            hint="set MINIBUILD_ROOT to a folder that you may write to, with room for more",
-        ) from error
     return LocalExecutor(folder, resources, unmounts)
 
 

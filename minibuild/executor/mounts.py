@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import suppress
 
-from minibuild.errors import DefinitionError, HostError
+from minibuild.errors import DefinitionError, HostError, os_errors_as
 from minibuild.executor.api import BindPath, BindTree, SecretFile, Tmpfs
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
@@ -145,17 +145,13 @@ def _flags(*, readonly: bool, nodev: bool) -> int:
 
 def _detach_source(target: str, path: str, source: str, attributes: int) -> Detached:
     """A bind mount of `source` inside `path`, symlinks resolved inside `path`."""
-    try:
+    what = f"cannot mount {source if source.strip('/') else path} on {target}"
+    with os_errors_as(DefinitionError, what, "the source of a mount has to exist"):
         if source.strip("/"):
             with closing_fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
                 fd = open_beneath(root_fd, source, os.O_PATH)
         else:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise DefinitionError(
-            f"cannot mount {source if source.strip('/') else path} on {target}: {error.strerror}",
-            hint="the source of a mount has to exist",
-        ) from error
     with closing_fd(fd):
         is_dir = stat.S_ISDIR(os.fstat(fd).st_mode)
         mount_fd = clone_mount(fd)

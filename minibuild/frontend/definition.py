@@ -9,7 +9,7 @@ import os
 import stat
 
 from minibuild.errors import DefinitionError, SourceText, Span, UsageError
-from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -116,12 +116,11 @@ def is_web_address(text: str) -> bool:
 def _fetched(url: str, access: RegistryAccess) -> str:
     """The text of a Dockerfile from the web; it is asked for each time."""
     import threading
-    from base64 import b64encode
 
-    from minibuild.source.web import body, get
+    from minibuild.source.web import body, get, own_authorization
 
-    own = credentials(url)
-    headers = {"Authorization": "Basic " + b64encode(own.encode()).decode()} if own else {}
+    own = own_authorization(url)
+    headers = {"Authorization": own} if own else {}
     response = get(url, headers, access, threading.Event())
     data = b""
     for piece in body(response, url):

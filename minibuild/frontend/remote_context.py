@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, DefinitionError, SourceText, Span
+from minibuild.errors import BuildError, DefinitionError, SourceText, Span, os_errors_as
 from minibuild.fileop.api import SourceTree
 from minibuild.frontend.bridge import guarded_sources
 from minibuild.frontend.definition import DOCKERFILE, Definition, ignore_rules, read_open
@@ -113,11 +113,10 @@ def _ignore(tree: SourceTree, names: Iterable[str]) -> IgnoreRules:
 
 def _read(tree: SourceTree, path: str, what: str) -> str | None:
     """The text of a file of the tree, or None if it is not there. Nothing leads out of the tree."""
-    try:
-        # O_NONBLOCK: opening a fifo must not wait for a writer.
-        fd = open_beneath(tree.fd, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except _ABSENT:
-        return None
-    except OSError as error:
-        raise DefinitionError(f"cannot read the {what} {path}: {error.strerror}") from error
+    with os_errors_as(DefinitionError, f"cannot read the {what} {path}"):
+        try:
+            # O_NONBLOCK: opening a fifo must not wait for a writer.
+            fd = open_beneath(tree.fd, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except _ABSENT:
+            return None
     return read_open(fd, path, what)

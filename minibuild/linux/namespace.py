@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from minibuild.errors import HostError
+from minibuild.errors import HostError, os_errors_as
 from minibuild.linux import capabilities
 
 if TYPE_CHECKING:
@@ -195,10 +195,8 @@ def _spawn_helpers(plan: "IdMapPlan", wait_fd: int, message_fd: int, _: int) -> 
     )
     script = f"read -r go || exit 0; {first} & {second}; code=$?; wait $! && exit $code"
     streams = ((os.POSIX_SPAWN_DUP2, wait_fd, 0), (os.POSIX_SPAWN_DUP2, message_fd, 2))
-    try:
+    with os_errors_as(HostError, f"cannot run {_SHELL}"):
         return os.posix_spawn(_SHELL, [_SHELL, "-c", script], {}, file_actions=streams)
-    except OSError as error:
-        raise HostError(f"cannot run {_SHELL}: {error.strerror}") from error
 
 
 def _fork_writer(plan: "IdMapPlan", wait_fd: int, message_fd: int, go_fd: int) -> int:

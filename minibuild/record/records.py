@@ -14,7 +14,7 @@ from typing import Any
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import SourceText, UsageError
+from minibuild.errors import SourceText, UsageError, os_errors_as
 from minibuild.graph.vertex import Vertex
 from minibuild.record.recorder import FOLDER, context_of, place_of
 from minibuild.record.secrecy import Mask
@@ -223,17 +223,15 @@ _SEE_BUILDS = "see `minibuild builds`"
 
 def read_file(path: str) -> BuildRecord:
     """A record that was exported. Raises `UsageError` if it is none."""
+    with os_errors_as(UsageError, f"cannot read {path}"), open(path, "rb") as file:
+        text = file.read(_MAX_BYTES)
     try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read(_MAX_BYTES))
-        build = build_of(data, "", str(data["id"]), float(data["started"]))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        data = json.loads(text)
+        return build_of(data, "", str(data["id"]), float(data["started"]))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UsageError(
             f"{path} is no record of a build", hint="`minibuild builds export` writes one"
         ) from error
-    return build
 
 
 def _unpacked(data: bytes) -> Any:

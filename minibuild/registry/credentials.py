@@ -29,9 +29,13 @@ class Login(NamedTuple):
 
     @property
     def basic(self) -> str:
-        """The value of an Authorization header (RFC 7617)."""
-        pair = f"{self.user}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode()
+        """The value of an Authorization header."""
+        return basic(f"{self.user}:{self.password}".encode())
+
+
+def basic(pair: bytes) -> str:
+    """The value of an Authorization header for `NAME:PASSWORD` (RFC 7617)."""
+    return "Basic " + base64.b64encode(pair).decode()
 
 
 class LoginsError(RegistryError):

@@ -19,7 +19,7 @@ import os
 import re
 from typing import Any
 
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, os_errors_as
 from minibuild.graph.address import parse_address
 from minibuild.graph.reference import DEFAULT_DOMAIN, Reference
 from minibuild.session.request import RegistryAccess
@@ -142,17 +142,20 @@ def is_loopback(domain: str) -> bool:
         return False
 
 
-def read_rules(path: str) -> tuple[HostRule, ...]:
-    """The rules in a settings file. Raises `UsageError` for anything that it does not know."""
+def read_toml(path: str) -> dict[str, Any]:
+    """The contents of a settings file. Raises `UsageError` if it cannot be read."""
     import tomllib
 
-    try:
-        with open(path, "rb") as file:
-            value = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+    with os_errors_as(UsageError, f"cannot read {path}"), open(path, "rb") as file:
+        try:
+            return tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from None
+
+
+def read_rules(path: str) -> tuple[HostRule, ...]:
+    """The rules in a settings file. Raises `UsageError` for anything that it does not know."""
+    value = read_toml(path)
     section = value.get("registries", {})
     if not isinstance(section, dict):
         raise UsageError(f"{path}: registries is not a table")

@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, os_errors_as
+from minibuild.registry.hosts import read_toml
 from minibuild.session.environment import Environment
 from minibuild.session.request import ENTITLEMENTS
 from minibuild.startup.tuples import NamedTuple
@@ -37,7 +38,7 @@ class Config(NamedTuple):
 
 def daemon_config(path: str, root: str, environment: Environment) -> Config:
     """The configuration in a file of BuildKit's daemon. Raises `UsageError`."""
-    found = _read(path)
+    found = read_toml(path)
     worker = _table(path, _table(path, found, "worker"), "oci")
     granted = found.get("insecure-entitlements", [])
     if not isinstance(granted, list):
@@ -68,26 +69,12 @@ def _provenance(folder: str) -> Mapping[str, Any]:
         if not name.endswith(".json"):
             continue
         path = os.path.join(folder, name)
-        try:
-            with open(path, "rb") as file:
+        with os_errors_as(UsageError, f"cannot read {path}"), open(path, "rb") as file:
+            try:
                 found.update(json.load(file))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from None
-        except (ValueError, TypeError):
-            raise UsageError(f"{path} is no JSON object") from None
+            except (ValueError, TypeError):
+                raise UsageError(f"{path} is no JSON object") from None
     return found
-
-
-def _read(path: str) -> Mapping[str, Any]:
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
 
 
 def _table(path: str, found: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.errors import HostError, UsageError
+from minibuild.errors import HostError, UsageError, os_errors_as
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ class ListeningSocket(NamedTuple):
 
 
 def _check_readable(path: str) -> None:
-    try:
+    with os_errors_as(UsageError, f"cannot read {path}"):
         open(path, "rb").close()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 @contextmanager

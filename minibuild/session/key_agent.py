@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from minibuild.errors import DefinitionError, HostError, UsageError
+from minibuild.errors import DefinitionError, HostError, UsageError, os_errors_as
 
 MAX_BYTES = 100 * 1024
 """The limit that buildx sets for a key."""
@@ -98,11 +98,9 @@ class KeyAgent:
 
 
 def _read(name: str, path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"ssh agent {name}: cannot read {path}: {error.strerror}") from error
+    problem = os_errors_as(UsageError, f"ssh agent {name}: cannot read {path}")
+    with problem, open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"ssh agent {name}: {path} is larger than {MAX_BYTES // 1024} KiB")
     return data

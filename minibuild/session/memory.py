@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, os_errors_as
 from minibuild.session.scratch import scratch_folder
 
 FILE_TIME = 315_532_800
@@ -41,18 +41,14 @@ def _placed(stack: ExitStack, name: str, context: Any) -> str:
             hint="give a path, a URL, a mapping of paths to contents, or a tar",
         )
     folder = stack.enter_context(scratch_folder(_PREFIX))
-    try:
+    what = f"cannot keep the build context {name!r}"
+    with os_errors_as(UsageError, what, "TMPDIR chooses the disk for it"):
         if isinstance(context, Mapping):
             write_files(folder, context)
             return folder
         path = os.path.join(folder, "context.tar")
         _write_tar(path, name, context)
         return path
-    except OSError as error:
-        raise UsageError(
-            f"cannot keep the build context {name!r}: {error.strerror}",
-            hint="TMPDIR chooses the disk for it",
-        ) from error
 
 
 def write_files(folder: str, files: Mapping[str, Any]) -> None:

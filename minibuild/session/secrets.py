@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.errors import DefinitionError, UsageError, os_errors_as
 from minibuild.session.request import Secret, SshAgent
 from minibuild.startup.tuples import NamedTuple
 
@@ -39,13 +39,10 @@ class SecretReader:
             return None
         if secret.value is not None:
             return secret.value
-        try:
-            with open(secret.path or secret.id, "rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise DefinitionError(
-                f"secret {secret_id}: cannot read {error.filename}: {error.strerror}"
-            ) from error
+        path = secret.path or secret.id
+        what = f"secret {secret_id}: cannot read {os.fspath(path)}"
+        with os_errors_as(DefinitionError, what), open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise DefinitionError(f"secret {secret_id} is larger than {MAX_BYTES // 1024} KiB")
         return data
@@ -100,7 +97,5 @@ class SshReader:
 
 
 def _is_socket(agent_id: str, path: str) -> bool:
-    try:
+    with os_errors_as(UsageError, f"ssh agent {agent_id}: {path}"):
         return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError as error:
-        raise UsageError(f"ssh agent {agent_id}: {path}: {error.strerror}") from error

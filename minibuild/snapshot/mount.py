@@ -15,7 +15,7 @@ import errno
 import os
 import threading
 
-from minibuild.errors import HostError, is_full
+from minibuild.errors import HostError, is_full, os_errors_as
 from minibuild.linux import syscalls
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.root_mount import contain_mounts
@@ -38,13 +38,9 @@ def attach(mount: Mount, target: str, flags: int = 0) -> None:
         os.chdir(mount.folder or "/")
         syscalls.mount("overlay", target, "overlay", flags, mount.data)
     else:
-        try:
+        hint = "Linux before 6.8 takes 4 KiB of mount options: use fewer layers"
+        with os_errors_as(HostError, "cannot stack so many layers", hint):
             mount_fd = _detached(mount, flags)
-        except OSError as error:
-            raise HostError(
-                f"cannot stack so many layers: {error.strerror}",
-                hint="Linux before 6.8 takes 4 KiB of mount options: use fewer layers",
-            ) from error
         with closing_fd(mount_fd):
             syscalls.move_mount(mount_fd, target)
 

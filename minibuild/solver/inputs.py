@@ -16,9 +16,10 @@ from minibuild.cache.materialise import Tell
 from minibuild.cache.records import Record
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_json
-from minibuild.errors import BuildError, DefinitionError, located
+from minibuild.errors import BuildError, DefinitionError, located, os_errors_as
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
 from minibuild.graph.vertex import IgnoreRules, Vertex, plain
+from minibuild.linux.descriptors import closing_fd
 from minibuild.solver.keys import (
     Contents,
     Part,
@@ -77,17 +78,11 @@ def open_directory(path: str, source: LocalSource, ignored: IgnoreRules) -> "Ite
     """The directory behind a local source, open while the block runs."""
     from minibuild.fileop.api import SourceTree
 
-    try:
+    what = f"cannot open the context {source.name!r}: {path}"
+    with os_errors_as(DefinitionError, what, "give a directory that exists and can be read"):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise DefinitionError(
-            f"cannot open the context {source.name!r}: {path}: {error.strerror}",
-            hint="give a directory that exists and can be read",
-        ) from error
-    try:
+    with closing_fd(fd):
         yield SourceTree(fd, source.ignore, source.name, ignored, local=True)
-    finally:
-        os.close(fd)
 
 
 def _name(vertex: Vertex | None) -> str:

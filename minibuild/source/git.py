@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from minibuild.cache.records import Record
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import digest_strings
-from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
+from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError, os_errors_as
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.address import without_credentials
 from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter
+from minibuild.registry.credentials import basic
 from minibuild.registry.patience import LEAST_BYTES_S
-from minibuild.source.web import Client
+from minibuild.source.web import Client, own_authorization
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
@@ -112,14 +113,13 @@ def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitR
 def _check_subdir(folder: str, op: GitSource) -> None:
     if not op.subdir:
         return
-    with closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        try:
-            os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
-        except OSError as error:
-            raise DefinitionError(
-                f"subdirectory {op.subdir} of {without_credentials(op.url)}: {error.strerror}",
-                hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
-            ) from error
+    what = f"subdirectory {op.subdir} of {without_credentials(op.url)}"
+    hint = "the part behind the second colon of #REF:DIR, or subdir=, names a directory"
+    with (
+        closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
+        os_errors_as(DefinitionError, what, hint),
+    ):
+        os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
 
 
 def _forget_git(folder: str) -> None:
@@ -312,15 +312,12 @@ class GitProgram:
     def _authorization(self, host: str, host_and_port: str) -> str:
         """From the secrets that BuildKit knows (those that name the host count first), or from the
         address itself."""
-        from base64 import b64encode
-
         for suffix in (f".{host_and_port}", f".{host}", ""):
             if (header := self._client.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
                 return header.decode().strip()
             if (token := self._client.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
-                return "Basic " + b64encode(b"x-access-token:" + token.strip()).decode()
-        own = credentials(self._op.url)
-        return "Basic " + b64encode(own.encode()).decode() if own else ""
+                return basic(b"x-access-token:" + token.strip())
+        return own_authorization(self._op.url)
 
     def _environment(self) -> dict[str, str]:
         env = {

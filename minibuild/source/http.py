@@ -15,11 +15,11 @@ from minibuild.cache.records import Record
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import DefinitionError, raise_if_cancelled
-from minibuild.graph.address import credentials, parse_address, without_credentials
+from minibuild.graph.address import parse_address, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.graph.remote import http_filename
 from minibuild.progress.writer import ProgressWriter
-from minibuild.source.web import Client, body, get
+from minibuild.source.web import Client, body, get, own_authorization
 from minibuild.worker.context import BuildContext
 
 
@@ -67,8 +67,6 @@ def open_url(client: Client, op: HttpSource, validators: dict[str, Any]) -> Any:
 def _authorization(client: Client, op: HttpSource) -> str:
     """From the secret that the source names, from those for its host (one that names the port too
     counts first), or from the address itself."""
-    from base64 import b64encode
-
     url = op.url
     if op.authorization and (header := client.secret(op.authorization)) is not None:
         return header.decode().strip()
@@ -81,8 +79,7 @@ def _authorization(client: Client, op: HttpSource) -> str:
             return header.decode().strip()
         if (token := client.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
             return "Bearer " + token.decode().strip()
-    own = credentials(url)
-    return "Basic " + b64encode(own.encode()).decode() if own else ""
+    return own_authorization(url)
 
 
 def _store(

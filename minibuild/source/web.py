@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from minibuild.errors import RegistryError
 from minibuild.events import Report, silent
-from minibuild.graph.address import parse_address, without_credentials
+from minibuild.graph.address import credentials, parse_address, without_credentials
+from minibuild.registry.credentials import basic
 from minibuild.registry.hosts import Hosts
 from minibuild.registry.patience import patient
 from minibuild.registry.transport import Transport
@@ -49,6 +50,12 @@ class Client(Protocol):
     @property
     def cancelled(self) -> threading.Event:
         """Set when the answer is no longer waited for."""
+
+
+def own_authorization(url: str) -> str:
+    """The value of an Authorization header from the credentials in an address; "" without any."""
+    own = credentials(url)
+    return basic(own.encode()) if own else ""
 
 
 def get(
