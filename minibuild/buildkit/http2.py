@@ -60,7 +60,9 @@ from minibuild.buildkit.stream import Stream
 
 class Connection:
     """One connection; the server of it if there is `accept`, which is called with each stream that
-    the other side opens. All calls may come from any thread, but `receive` from one."""
+    the other side opens. All calls may come from any thread, but `receive` from one. `write` sends
+    as many bytes as it can without waiting, and returns their number: to wake the thread that takes
+    what is `outgoing` takes longer than to send a frame."""
 
     def __init__(self, accept: Callable[[Stream], None] | None = None) -> None:
         import hpack
@@ -77,7 +79,7 @@ class Connection:
         self._preface = PREFACE if accept else b""
         self._received = 0
         self._block: tuple[int, int, bytes] | None = None
-        self._later: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
         self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
         self._window = self._peer_window = FIRST_WINDOW
         self._peer_frame = MAX_FRAME
@@ -89,6 +91,8 @@ class Connection:
             number_frame(WINDOW, 0, MAX_WINDOW - FIRST_WINDOW),
         ]
         self._out_size = 0
+        self._is_writing = True
+        self.write: Callable[[bytes], int] | None = None
 
     @property
     def is_server(self) -> bool:
@@ -100,10 +104,12 @@ class Connection:
     def outgoing(self) -> bytes:
         """Wait for bytes that are to be sent. None are left if it is empty."""
         with self._sendable:
+            self._is_writing = False
             while not self._out and self._error is None:
                 self._sendable.wait()
             data = b"".join(self._out)
             self._out.clear()
+            self._is_writing = True
             was_full, self._out_size = self.is_full, 0
             for stream in self._streams.values() if was_full else ():
                 stream.changed.notify_all()
@@ -175,8 +181,8 @@ class Connection:
 
     def _do_later(self) -> None:
         """Do what may take other locks, now that ours is free."""
-        while self._later:
-            self._later.pop(0)()
+        while self.later:
+            self.later.pop(0)()
 
     # --- streams ---
 
@@ -193,7 +199,7 @@ class Connection:
     def ended(self, stream: Stream, calls: Sequence[Callable[[], None]] = ()) -> None:
         """A stream has ended, and so these are to be called."""
         self._streams.pop(stream.number, None)
-        self._later += calls
+        self.later += calls
 
     def send_headers(self, number: int, headers: Headers, flags: int = 0) -> None:
         """Send headers of a stream. The tables of both sides have to be the same, so these are sent
@@ -234,6 +240,10 @@ class Connection:
         return self._out_size > MAX_WAITING
 
     def _send(self, frame: bytes) -> None:
+        if self.write is not None and not self._out and not self._is_writing:
+            frame = frame[self.write(frame) :]
+            if not frame:
+                return
         self._out.append(frame)
         self._out_size += len(frame)
         if self._out_size > MAX_UNSENT:
@@ -304,7 +314,7 @@ class Connection:
             self.send(RESET, number, REFUSED)
             return None
         stream = self._streams[number] = Stream(self, number, self._peer_window)
-        self._later.append(lambda: accept(stream))
+        self.later.append(lambda: accept(stream))
         return stream
 
     def _settings(self, payload: bytes) -> None:

@@ -45,9 +45,9 @@ class Messages:
         """The same as the bytes that have come each time, each message behind its length."""
         while data := self.stream.read():
             yield data
-        self._check_end()
+        self.check_end()
 
-    def _check_end(self) -> None:
+    def check_end(self) -> None:
         """Raise `Failure` if the end is an error."""
 
 
@@ -80,7 +80,7 @@ class ClientCall(Messages):
         """End it, if it has not ended."""
         self.stream.cancel()
 
-    def _check_end(self) -> None:
+    def check_end(self) -> None:
         from urllib.parse import unquote
 
         headers = dict(self.stream.headers)
@@ -126,15 +126,14 @@ def whole(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
     what is not allowed."""
     rest = b""
     for data in parts:
-        data = rest + data if rest else data
-        found = split(data)
-        rest = data[len(found) * _HEAD_BYTES + sum(map(len, found)) :]
+        found, rest = split(rest + data if rest else data)
         if found:
             yield found
 
 
-def split(data: bytes) -> list[bytes]:
-    """The whole messages at the beginning. Raises `Failure` for what is not allowed."""
+def split(data: bytes) -> tuple[list[bytes], bytes]:
+    """The whole messages at the beginning, and the rest. Raises `Failure` for what is not
+    allowed."""
     position, end, found = 0, len(data), []
     while end - position >= _HEAD_BYTES:
         start = position + _HEAD_BYTES
@@ -145,7 +144,7 @@ def split(data: bytes) -> list[bytes]:
             break
         found.append(data[start:after])
         position = after
-    return found
+    return found, data[position:]
 
 
 def framed(data: bytes) -> bytes:

@@ -29,7 +29,7 @@ class Stream:
     guards them; `headers` can be read once something has come, those at the end once all was."""
 
     __slots__ = (
-        "_calls", "_connection", "_error", "_is_closed", "_is_whole", "_parts",
+        "_calls", "_connection", "_deliver", "_error", "_is_closed", "_is_whole", "_parts",
         "_taken", "_waiting", "changed", "headers", "number", "trailers", "unsent", "window",
     )  # fmt: skip
 
@@ -37,6 +37,7 @@ class Stream:
         self._connection = connection
         self.changed = threading.Condition(connection.lock)
         self._calls: list[Callable[[], None]] = []
+        self._deliver: Callable[[], None] | None = None
         self._parts: list[bytes] = []
         self._waiting = self._taken = 0
         self._is_whole = self._is_closed = False
@@ -106,6 +107,14 @@ class Stream:
             self._calls.append(call)
             return not self._is_closed
 
+    def deliver_to(self, call: Callable[[], None]) -> None:
+        """Let this be called each time that there is something to read again, and at the end."""
+        with self.changed:
+            self._deliver = call
+            count = bool(self._parts) + (self._is_whole or self._error is not None)
+        for _ in range(count):
+            call()
+
     # --- for its connection ---
 
     def add(self, data: bytes, is_end: bool) -> None:
@@ -113,14 +122,20 @@ class Stream:
         self._waiting += len(data)
         if self._waiting + self._taken > OUR_WINDOW:
             raise invalid("more than the window has room for")
-        if data or is_end:
-            self.changed.notify_all()
         if data:
+            if not self._parts:
+                self._tell()
             self._parts.append(data)
         if is_end:
+            self._tell()
             self._is_whole = True
             if not self._connection.is_server:  # An answer is the end; a request is not.
                 self._close()
+
+    def _tell(self) -> None:
+        self.changed.notify_all()
+        if self._deliver is not None:
+            self._connection.later.append(self._deliver)
 
     def has_sent_all(self) -> None:
         """The end was sent."""
@@ -132,7 +147,7 @@ class Stream:
     def fail(self, error: Failure) -> None:
         """The other side, or the connection, has ended it."""
         self._error = error
-        self._close(self._calls)
+        self._close(self._calls if self._deliver is None else (*self._calls, self._deliver))
 
     def _close(self, calls: Sequence[Callable[[], None]] = ()) -> None:
         self._is_closed = True
