@@ -169,7 +169,6 @@ def _caps(exec_op: op.Exec) -> set[str]:
         "exec.meta.network": exec_op.network != "default",
         "exec.meta.security": exec_op.security != "sandbox",
         "exec.meta.ulimit": bool(exec_op.ulimits),
-        "exec.extrahosts": bool(exec_op.add_hosts),
         "exec.mount.tmpfs": exec_op.shm_size_bytes > 0,
         "exec.mount.tmpfs.size": exec_op.shm_size_bytes > 0,
     }

@@ -193,6 +193,14 @@ class Builder:
 
 
 def _identity(definition: Any) -> Digest:
+    """What is the same of a definition that a client was given and gives back: clients written in
+    Go add ops without a line to those that have one."""
+    located = definition.Source.locations
+    if any(not one.locations for one in located.values()):
+        given, definition = definition, type(definition)()
+        definition.CopyFrom(given)
+        for digest in [digest for digest, one in located.items() if not one.locations]:
+            del definition.Source.locations[digest]
     return digest_bytes(definition.SerializeToString(deterministic=True))
 
 

@@ -21,10 +21,11 @@ from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import SourceText
 from minibuild.graph.frontend import FrontendRequest, LocalContext, ResolvedImage
 from minibuild.graph.ignore_file import ignore_patterns
-from minibuild.graph.op import ImageSource
+from minibuild.graph.op import Exec, ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.state import Mount, diff, image, local, merge, scratch
 from minibuild.graph.vertex import IgnoreRules, Vertex
+from minibuild.serve.caps import LLB_CAPS
 from tests.support.resolver import FakeResolver
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
@@ -120,6 +121,16 @@ def test_what_a_daemon_has_to_be_capable_of() -> None:
         *("source.http", "source.git", "source.git.fullurl", "source.local"),
         *("source.local.sessionid", "source.local.sharedkeyhint", "source.local.followpaths"),
     }
+
+
+def test_names_of_hosts_need_nothing_that_a_daemon_has_a_name_for() -> None:
+    """A builder refuses what it does not know: ours, too, when a bake target stands on another."""
+    ran = vertex_of("FROM busybox\nRUN --network=host true\n", {})
+    assert ran is not None and isinstance(ran.op, Exec)
+    op = ran.op._replace(add_hosts=(("h", "1.2.3.4"),), ulimits=(), shm_size_bytes=1 << 20)
+    made = encode(Vertex(op, ran.inputs, ran.note), SESSION)
+    assert made.metadata.keys()
+    assert {cap for one in made.metadata.values() for cap in one.caps} <= {*LLB_CAPS}
 
 
 def test_what_no_dockerfile_says() -> None:

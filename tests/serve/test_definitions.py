@@ -6,10 +6,12 @@ import json
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from minibuild.digest import digest_bytes
 from tests.conftest import Cli
 from tests.serve.clients import client_of
 from tests.support.buildkit_client import TYPES, Client
@@ -96,6 +98,27 @@ def test_inputs_for_several_platforms(client: Client, context: Path) -> None:
         assert f"A={arch}" in config["config"]["Env"]
     with pytest.raises(grpc.RpcError, match="the input base::linux/amd64 is not there"):
         client.build(attributes, [("tar", {})])
+
+
+def test_a_result_of_another_build_as_go_gives_it_back(
+    client: Client, server: str, tmp_path: Path
+) -> None:
+    """bake, linked: with an empty place for each op that the definition gave none. The folder of
+    the other build is not this one's."""
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "Dockerfile").write_text("FROM scratch\nCOPY --from=base /d/a /b\n")
+    other = client_of(server, tmp_path / "l", linked)
+
+    def build_other(result: Any) -> None:
+        given = getattr(result.ref, "def")
+        for data in getattr(given, "def"):
+            given.Source.locations[digest_bytes(data)].SetInParent()
+        inputs = {"base": given.SerializeToString()}
+        other.build({"context:base": "input:base"}, [("local", {})], inputs=inputs)
+
+    client.build({}, change=build_other)
+    assert (other.received / "output-0/b").read_text() == "a\n"
 
 
 def test_nothing_is_a_result(client: Client) -> None:

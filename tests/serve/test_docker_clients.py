@@ -109,13 +109,13 @@ def test_buildx(docker: Docker, context: Path, tmp_path: Path) -> None:
 def test_bake_and_compose(docker: Docker, context: Path, tmp_path: Path) -> None:
     """Targets that stand on others; services, which are loaded into Docker."""
     (context / "docker-bake.hcl").write_text(
-        'target "first" {\n  dockerfile-inline = "FROM busybox\\nRUN echo 1 > /first"\n}\n'
+        'target "first" {\n  dockerfile-inline = "FROM busybox\\nCOPY a /first"\n}\n'
         'target "default" {\n  contexts = { first = "target:first" }\n'
         '  dockerfile-inline = "FROM scratch\\nCOPY --from=first /first /second"\n'
         f'  output = ["{tmp_path}/baked"]\n}}\n'
     )
     docker("buildx", "bake", cwd=context)
-    assert (tmp_path / "baked/second").read_text() == "1\n"
+    assert (tmp_path / "baked/second").read_text() == "a\n"
     (context / "compose.yaml").write_text(
         "services:\n  one: { image: x/one, build: { context: ., target: app, secrets: [s] } }\n"
         "  two:\n    image: x/two\n    build:\n      context: .\n"
