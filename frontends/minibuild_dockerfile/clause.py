@@ -98,10 +98,7 @@ class Clause:
             check_words(len(words or ()), self.logical.span)
             return words
         except NotStrings:
-            raise self.error(
-                "when using JSON array syntax, arrays must be comprised of strings only",
-                'put every element in double quotes, as in ["echo", "1"]',
-            ) from None
+            raise not_strings(self.logical.span) from None
 
     def head(self, known: Mapping[str, FlagKind]) -> Head:
         """What all instructions have, with the flags, which are known and rightly used."""
@@ -143,3 +140,12 @@ class Clause:
                 f"missing a value on flag: --{name}", f"write --{name}=VALUE, without spaces", span
             )
         return Flag(name, value if equals else None, span)
+
+
+def not_strings(span: Span) -> DockerfileError:
+    """The error about an array that holds numbers or the like."""
+    return DockerfileError(
+        "when using JSON array syntax, arrays must be comprised of strings only",
+        span,
+        hint='put every element in double quotes, as in ["echo", "1"]',
+    )

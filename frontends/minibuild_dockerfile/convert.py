@@ -38,7 +38,7 @@ from minibuild_dockerfile.checks.report import (
 from minibuild_dockerfile.copy import copy_or_add
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
-from minibuild_dockerfile.limits import Budget
+from minibuild_dockerfile.limits import Budget, check_lines
 from minibuild_dockerfile.needs import StagePlan, StagePlanner, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.run import run
@@ -150,6 +150,7 @@ class Converted(NamedTuple):
 def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Dockerfile:
     """The definition of a request; nothing is looked up yet. What stands above a mistake is
     checked before the mistake is raised."""
+    check_lines(request.source)
     parsed, wrong = parse_up_to_error(request.source, request.notes)
     checks = _checks(parsed, request, warn)
     if wrong is not None:
@@ -187,7 +188,7 @@ def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) ->
 
 def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
     """What the build argument or the directive says; the argument wins."""
-    if text := request.build_args.get(_CHECK_ARGUMENT, ""):
+    if (text := request.build_args.get(_CHECK_ARGUMENT)) is not None:
         return parse_check(text, Span(request.source.name, 1, 1), f"build-arg:{_CHECK_ARGUMENT}")
     directive = parsed.directives.check
     if directive is None:

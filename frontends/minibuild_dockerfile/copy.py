@@ -36,6 +36,7 @@ from minibuild_dockerfile.instructions import Add, Copy, Head, Heredoc
 from minibuild_dockerfile.names import step_text
 from minibuild_dockerfile.needs import suggested
 from minibuild_dockerfile.state import StageState
+from minibuild_dockerfile.words import as_utf8
 
 _EVERYTHING = frozenset(("*", "**", "**/*"))
 
@@ -339,7 +340,7 @@ def _inline(state: StageState, heredoc: Heredoc, head: Head) -> Vertex:
     if heredoc.expand:
         found = process_heredoc(text, state.env, heredoc.span, state.conversion.budget)
         state.note_unset(found.unset, head)
-        text = found.text
+        text = as_utf8(found.text)
     file = op.Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"))
     note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
     return Vertex(op.File((file,)), (None,), note)

@@ -6,11 +6,14 @@ held several times: as a variable, in the history, in the name of a step.
 Read next: `lexer`, which counts what it expands.
 """
 
-from minibuild.errors import Span
+from minibuild.errors import SourceText, Span
 from minibuild_dockerfile.errors import DockerfileError
 
 MOST_INSTRUCTIONS = 100_000
 """An image has an entry in its history for each. Registries refuse configs long before that."""
+
+MOST_LINE_BYTES = 65_535
+"""Of one line, without what ends it. BuildKit reads no longer ones."""
 
 MOST_WORDS = 100_000
 """Of one instruction."""
@@ -61,3 +64,14 @@ def check_instructions(count: int, span: Span) -> None:
             span,
             hint="set several variables in one ENV, and do the work of many lines in one RUN",
         )
+
+
+def check_lines(source: SourceText) -> None:
+    """Raise `DockerfileError` about the first line that is too long."""
+    for number, line in enumerate(source.text.split("\n"), 1):
+        if len(line.encode("utf-8", "surrogateescape")) > MOST_LINE_BYTES:
+            raise DockerfileError(
+                f"dockerfile line greater than max allowed size of {MOST_LINE_BYTES}",
+                Span(source.name, number, number),
+                hint="put what it says into a file and COPY that, or continue it on other lines",
+            )

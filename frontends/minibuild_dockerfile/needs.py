@@ -81,7 +81,8 @@ class StagePlanner:
         except RegistryError as error:
             raise suggested(error, stage.base, with_suggestion) from None
         found = base.config.platform
-        if base.image and (platform.os, platform.architecture) != (found.os, found.architecture):
+        wanted = base.image and not base.chosen
+        if wanted and (platform.os, platform.architecture) != (found.os, found.architecture):
             message = (
                 f'Base image {stage.base} was pulled with platform "{found}", '
                 f'expected "{platform}" for current build'

@@ -12,12 +12,13 @@ from minibuild.errors import SourceText, Span, located
 from minibuild.graph.frontend import NoNotes, Notes
 from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
-from minibuild_dockerfile.clause import Clause
+from minibuild_dockerfile.clause import Clause, not_strings
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.grammar import GRAMMAR
 from minibuild_dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
 from minibuild_dockerfile.lines import Locate, Logical, Scanned, scan
 from minibuild_dockerfile.split import Split, split_all
+from minibuild_dockerfile.words import NotStrings, as_utf8, json_array, split_flags, split_keyword
 
 _NO_UTF8 = regex("[\udc80-\udcff]")
 _UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
@@ -36,7 +37,12 @@ _MEANT = {
 """Words of shells and of other tools that are no misspelling of what they stand for here."""
 
 _PAIRS = ("ENV", "LABEL")
-"""Triggers that BuildKit looks at where they are written; of others it notes the text alone."""
+_ARRAYS = ("ADD", "CMD", "COPY", "ENTRYPOINT", "HEALTHCHECK", "RUN", "SHELL", "VOLUME")
+"""Triggers that BuildKit looks at where they are written: the former whole, of the latter whether
+an array has strings only. Of others it notes the text alone."""
+
+_REFUSED = ("FROM", "RUN")
+"""Instructions that may hold no bytes that are no UTF-8."""
 
 _PROGRAM = regex(r"[a-z][a-z0-9_.]*(?:-[a-z0-9_.]+)*|[./~].*")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
@@ -104,8 +110,8 @@ def _instructions(
         with located(logical.span):
             instruction = _instruction(logical, split, scanned.escape, locate)
         in_stage = in_stage or isinstance(instruction, From)
-        if isinstance(instruction, Onbuild) and instruction.trigger.upper().startswith(_PAIRS):
-            parse_trigger(instruction.trigger, logical.span)
+        if isinstance(instruction, Onbuild):
+            _look_at_trigger(instruction.trigger, logical.span)
         yield instruction
         if not in_stage and not isinstance(instruction, Arg):
             raise DockerfileError(
@@ -113,6 +119,21 @@ def _instructions(
                 logical.span,
                 hint="only ARG may stand before the first FROM",
             )
+
+
+def _look_at_trigger(trigger: str, span: Span) -> None:
+    """Raise `DockerfileError` about what is wrong already where the trigger is written."""
+    keyword, rest = split_keyword(trigger)
+    name = keyword.text.upper()
+    if name in _PAIRS:
+        parse_trigger(trigger, span)
+    elif name in _ARRAYS:
+        text = split_flags(rest)[1].text
+        words = text.split(None, 1)[1:] if name == "HEALTHCHECK" else [text]
+        try:
+            json_array("".join(words))
+        except NotStrings:
+            raise not_strings(span) from None
 
 
 def parse_trigger(trigger: str, span: Span) -> Instruction:
@@ -146,8 +167,7 @@ def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) ->
     read = GRAMMAR.get(split.instruction)
     if read is None:
         raise _unknown(split.keyword.text, logical, escape)
-    _insist_on_text(logical, split, locate)
-    return read(Clause(logical, split, escape, locate))
+    return read(Clause(*_in_text(logical, split, locate), escape, locate))
 
 
 def _unknown(keyword: str, logical: Logical, escape: str) -> DockerfileError:
@@ -171,16 +191,25 @@ def _about_unknown(keyword: str, escape: str) -> str:
     return belongs
 
 
-def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:
-    """Bytes that are no UTF-8, which the text holds as surrogates, may stand in comments and in
-    files that COPY and ADD take from heredocs. An image's config is JSON and cannot say them."""
-    if found := _not_utf8(logical.text):
+def _in_text(logical: Logical, split: Split, locate: Locate) -> tuple[Logical, Split]:
+    """An instruction whose text is UTF-8.
+
+    Bytes that are none, which the text holds as surrogates, become U+FFFD, as in BuildKit: the JSON
+    of an image cannot say them. They may stay as they are in comments and in files that COPY and
+    ADD take from heredocs, but not in what a RUN runs.
+    """
+    is_copy = split.instruction in ("COPY", "ADD")
+    for heredoc in () if is_copy else logical.heredocs:
+        if _not_utf8(heredoc.content):
+            raise _no_text(heredoc.span)
+    found = _not_utf8(logical.text)
+    if not found:
+        return logical, split
+    if split.instruction in _REFUSED or logical.heredocs:
         line = logical.line_at(found.start())
         raise _no_text(locate(line, line))
-    if split.instruction not in ("COPY", "ADD"):
-        for heredoc in logical.heredocs:
-            if _not_utf8(heredoc.content):
-                raise _no_text(heredoc.span)
+    rest = split.rest._replace(text=as_utf8(split.rest.text))
+    return logical._replace(text=as_utf8(logical.text)), split._replace(rest=rest)
 
 
 def _not_utf8(text: str) -> re.Match[str] | None:

@@ -33,11 +33,13 @@ _NO_IMAGE = f"docker-image://{SCRATCH}"
 
 
 class Base(NamedTuple):
-    """What a stage begins with, or what is copied from. `image` says that it came as an image."""
+    """What a stage begins with, or what is copied from. `image` says that it came as an image,
+    `chosen` that a named context was asked for it: then it may be for any platform."""
 
     vertex: Vertex | None
     config: ImageConfig
     image: bool = False
+    chosen: bool = False
 
 
 def empty_config(platform: Platform) -> ImageConfig:
@@ -94,7 +96,8 @@ class SourceVertices:
             case ImageContext() if context.url == _NO_IMAGE:
                 return Base(None, empty_config(platform))
             case ImageContext():
-                return self._image(context.url, platform, span, f"[context {name}] ")
+                found = self._image(context.url, platform, span, f"[context {name}] ")
+                return found._replace(chosen=True)
             case LocalContext() | RemoteContext() | ArchiveContext():
                 vertex = context_vertex(context, name, self._request.build_args, span)
         return Base(vertex, _config_of_tree(platform, vertex.note.name))

@@ -138,10 +138,10 @@ def json_array(text: str) -> tuple[str, ...] | None:
         return None
     if not all(isinstance(value, str) for value in values):
         raise NotStrings
-    return tuple(value if value.isascii() else _as_utf8(value) for value in values)
+    return tuple(value if value.isascii() else as_utf8(value) for value in values)
 
 
-def _as_utf8(text: str) -> str:
+def as_utf8(text: str) -> str:
     """What is no UTF-8, such as half of a surrogate pair, becomes U+FFFD, as in Go."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 

@@ -71,7 +71,7 @@ def build_request(
         )
     if request.network == "host":
         request = request._replace(allow=request.allow | {"network.host"})
-    if _truth(request.build_args.get("BUILDKIT_INLINE_CACHE", ""), "BUILDKIT_INLINE_CACHE"):
+    if _is_true(request.build_args.get("BUILDKIT_INLINE_CACHE", "")):
         # The older way to say cache_to=["type=inline"], which BuildKit still takes.
         request = request._replace(cache_to=(*request.cache_to, CachePlace("inline")))
     return request
@@ -222,11 +222,12 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _truth(text: str, name: str) -> bool:
+def _is_true(text: str) -> bool:
+    """Whether a build argument switches something on; BuildKit takes any other word for a no."""
     try:
-        return bool(text) and parse_bool(text)
+        return parse_bool(text)
     except ValueError:
-        raise UsageError(f"invalid value {text!r} for {name}", hint="it is true or false") from None
+        return False
 
 
 # --- Values that flags have words for ---

@@ -29,7 +29,7 @@ def export_local(
     tree: Tree,
     dest: str,
     *,
-    clamp_epoch: int | None = None,
+    epoch: int | None = None,
     delete: bool = False,
     cancelled: threading.Event | None = None,
 ) -> list[str]:
@@ -51,7 +51,7 @@ def export_local(
     except OSError as error:
         raise write_error(error, dest) from error
     with closing_fd(dest_fd), TreeWriter(dest_fd, _make_room) as writer:
-        copy = _Copy(tree, writer, clamp_epoch, delete, cancelled)
+        copy = _Copy(tree, writer, epoch, delete, cancelled)
         try:
             copy.all_of(tree)
         except OSError as error:
@@ -90,7 +90,7 @@ class _Copy:
         self,
         tree: Tree,
         writer: TreeWriter,
-        clamp_epoch: int | None,
+        epoch: int | None,
         delete: bool,
         cancelled: threading.Event | None,
     ) -> None:
@@ -98,7 +98,7 @@ class _Copy:
         self._copier = Copier(cancelled)
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree.fd}"
-        self._epoch = clamp_epoch
+        self._epoch = epoch
         self._writer = writer
         self._links: dict[tuple[int, int], str] = {}
         self._delete = delete
@@ -174,5 +174,5 @@ class _Copy:
     def _times(self, found: os.stat_result) -> tuple[int, int]:
         mtime_ns = found.st_mtime_ns
         if self._epoch is not None:
-            mtime_ns = min(mtime_ns, self._epoch * _NS)
+            mtime_ns = self._epoch * _NS
         return mtime_ns, mtime_ns

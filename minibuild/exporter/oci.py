@@ -25,6 +25,8 @@ from minibuild.layer.tar_format import END, TarEntry, header, padding, small_fil
 from minibuild.oci.content import read_chunks
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
+_UNNAMED = "latest"
+
 
 def export_oci(
     bundles: Sequence[Bundle],
@@ -77,7 +79,11 @@ def _write_file(file: BinaryIO, name: str, data: bytes) -> None:
 
 
 def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | None) -> None:
-    """Add the image to the layout in `dest`, which may exist; images of other names stay."""
+    """Add the image to the layout in `dest`, which may exist; images of other names stay. One
+    without a name is its `latest`, by which tools find it."""
+    if not bundle.names:
+        annotations = {**bundle.top.annotations, REF_NAME: _UNNAMED}
+        bundle = bundle._replace(top=bundle.top._replace(annotations=annotations))
     try:
         os.makedirs(os.path.join(dest, "blobs", "sha256"), exist_ok=True)
         others = _others(bundle, dest)
@@ -101,7 +107,7 @@ def _others(bundle: Bundle, dest: str) -> list[Descriptor]:
     if not os.path.exists(os.path.join(dest, "index.json")):
         return []
     taken = {str(name._replace(digest=None)) for name in bundle.names}
-    tags = {name.tag for name in bundle.names}
+    tags = {name.tag for name in bundle.names} or {_UNNAMED}
     kept: list[Descriptor] = []
     for descriptor in DirectoryLayout(dest).index.manifests:
         full = descriptor.annotations.get(CONTAINERD_NAME)

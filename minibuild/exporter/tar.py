@@ -42,15 +42,15 @@ def export_tar(
     trees: Iterable[Tree],
     dest: str,
     *,
-    clamp_epoch: int | None = None,
+    epoch: int | None = None,
     stdout_fd: int = 1,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Write trees to the file `dest` (`-`: standard output)."""
+    """Write trees to the file `dest` (`-`: standard output). With an epoch all has that time."""
     with open_destination(dest, stdout_fd, cancelled) as file:
         output = _FileOutput(file)
         for folder, tree_fd, files, owners in trees:
-            packer = LayerPacker(output, clamp_epoch, owners=owners)
+            packer = LayerPacker(output, epoch, exact=True, owners=owners)
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
@@ -58,7 +58,7 @@ def export_tar(
                 if found.path not in files:
                     packer.add(prefix + found.path, found.place, found.stat)
             for name, data in files.items():
-                mtime_ns = file_time(clamp_epoch) * 1_000_000_000
+                mtime_ns = file_time(epoch) * 1_000_000_000
                 entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=mtime_ns)
                 file.write(small_file(entry, data))
         file.write(END)

@@ -49,7 +49,7 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
         for tree in _with_attestations(target, options, trees):
             epoch, delete, cancelled = options.epoch, options.delete, target.build.cancelled
             for left_out in export_local(
-                tree, dest, clamp_epoch=epoch, delete=delete, cancelled=cancelled
+                tree, dest, epoch=epoch, delete=delete, cancelled=cancelled
             ):
                 target.progress.remark(left_out)
     return Exported()
@@ -76,7 +76,7 @@ def export_tarball(target: OutputContext, output: Output) -> Exported:
     with trees_of(target, options.platform_split) as trees:
         whole = _with_attestations(target, options, trees)
         dest, cancelled = os.fspath(output.dest) or "-", target.build.cancelled
-        export_tar(whole, dest, clamp_epoch=options.epoch, cancelled=cancelled)
+        export_tar(whole, dest, epoch=options.epoch, cancelled=cancelled)
     return Exported()
 
 

@@ -180,11 +180,12 @@ class Selection:
         pattern = clean(rest)
         if _WILDCARD.match(base):
             picks = (self._pick(named, path) for named in self._expand(base))
-            yield from (_wanted(pick, pattern) for pick in picks if pick.is_dir)
+            wanted = (_wanted(pick, pattern) for pick in picks if pick.is_dir)
+            yield from (pick for pick in wanted if self._any(pick))
             return
         pick = _wanted(self._pick(clean(base), path), pattern)
         required = not _WILDCARD.match(pattern)
-        if not pick.is_dir or (required and pattern and not self._any(pick)):
+        if not pick.is_dir or (required and (not pattern or not self._any(pick))):
             from minibuild.fileop.missing import not_found
 
             raise not_found(self.tree, self._ignore, path, join(pick.named, pattern), "")

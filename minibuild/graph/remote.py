@@ -16,6 +16,8 @@ _DIGITS = regex("[0-9a-fA-F]{1,64}")
 _HTTP = ("http://", "https://")
 _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"
+_NO_NAME = "download"
+"""What BuildKit calls a file whose address ends in `..`."""
 _QUERY_KEYS = (
     "ref",
     "tag",
@@ -60,7 +62,9 @@ def http_filename(url: str) -> str:
     except ValueError as error:
         raise InvalidRemote(f"invalid URL {url}: {error}") from None
     name = path.rpartition("/")[2]
-    return name if name not in ("", ".", "..") and "\0" not in name else _UNNAMED
+    if name == "..":
+        return _NO_NAME
+    return name if name not in ("", ".") and "\0" not in name else _UNNAMED
 
 
 def is_commit_hash(text: str) -> bool:
@@ -73,6 +77,10 @@ def git_url(text: str) -> GitUrl | None:
     if not _looks_like_git(text):
         return None
     remote, _, fragment = text.partition("#")
+    if "%" in fragment and "://" in remote:
+        from urllib.parse import unquote
+
+        fragment = unquote(fragment)
     ref, _, subdir = fragment.partition(":")
     remote, _, query = remote.partition("?")
     found = GitUrl(remote, ref, _relative(subdir))
@@ -104,10 +112,10 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         "fetch-by-commit": False,
     }
     for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in _QUERY_KEYS:
-            raise InvalidRemote(f'unexpected query "{key}" in git URL {git.remote}')
+        _insist_on_known(key, value or key in flags, git.remote)
         if key in ("ref", "tag", "branch"):
-            refs.add({"tag": "refs/tags/", "branch": "refs/heads/"}.get(key, "") + value)
+            prefix = {"tag": "refs/tags/", "branch": "refs/heads/"}.get(key, "")
+            refs.add(prefix + value.removeprefix(prefix))
         elif key in ("checksum", "commit"):
             if checksum and checksum != value:
                 raise InvalidRemote("checksum and commit in a git URL contradict each other")
@@ -135,6 +143,13 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         flags["submodules"] is not False,
         mtime,
     )
+
+
+def _insist_on_known(key: str, has_value: object, remote: str) -> None:
+    if key not in _QUERY_KEYS:
+        raise InvalidRemote(f'unexpected query "{key}" in git URL {remote}')
+    if not has_value:
+        raise InvalidRemote(f'query "{key}" in git URL {remote} has no value')
 
 
 def _times(value: str) -> str:

@@ -77,10 +77,11 @@ class TarOutput(Protocol):
 class LayerPacker:
     """Writes entries of files on disk to an output, and keeps track of their inodes.
 
-    `xattrs` says which attributes of a file go with it, `owners` are the records of the tree.
+    `xattrs` says which attributes of a file go with it, `owners` are the records of the tree. No
+    time is later than `clamp_epoch`; if that is `exact`, all times are it.
     """
 
-    __slots__ = ("_clamp_ns", "_first_names", "_output", "_owners", "_xattrs")
+    __slots__ = ("_clamp_ns", "_exact", "_first_names", "_output", "_owners", "_xattrs")
 
     def __init__(
         self,
@@ -88,8 +89,11 @@ class LayerPacker:
         clamp_epoch: int | None = None,
         xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
         owners: Records | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
         self._owners = owners
+        self._exact = exact
         self._output = output
         self._xattrs = xattrs or layer_xattrs
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
@@ -113,7 +117,7 @@ class LayerPacker:
         if kind is None:
             return
         mtime_ns = found.st_mtime_ns
-        if self._clamp_ns is not None and mtime_ns > self._clamp_ns:
+        if self._clamp_ns is not None and (self._exact or mtime_ns > self._clamp_ns):
             mtime_ns = self._clamp_ns
         entry = TarEntry(
             path, kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, 0, mtime_ns

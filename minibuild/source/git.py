@@ -6,6 +6,7 @@ is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as g
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from minibuild.cache.records import Record
 from minibuild.cache.results import Result, VertexResult
@@ -21,12 +22,14 @@ from minibuild.progress.writer import ProgressWriter
 from minibuild.registry.credentials import basic
 from minibuild.registry.patience import LEAST_BYTES_S
 from minibuild.source.web import Client, own_authorization
+from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 _SHA256_DIGITS = 64
 _HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
 _HEX = frozenset("0123456789abcdef")
+_BRANCH = regex(r"ref: (refs/heads/.+)\tHEAD\n")
 _PACKING = 10
 """How many times the stall time a git server may count and pack, before it sends what it packed."""
 
@@ -48,6 +51,8 @@ def fetch_git(
     ]
     if op.mtime != "checkout":
         parts.append(op.mtime)
+    if op.keep_git_dir:
+        parts.append(meant.name)  # git's folder has the reference
     key = digest_strings(tuple(parts))
     cache = build.worker.cache
     record = None if ignore_cache else cache.lookup(key)
@@ -202,8 +207,11 @@ class GitProgram:
     def _resolve(self, ref: str) -> GitReference:
         if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
             return GitReference(ref, ref)
-        listed = self.run(["ls-remote", "--", self.url, ref, f"{ref}^{{}}"])
+        symbolic = ["--symref"] if ref == "HEAD" else []
+        listed = self.run(["ls-remote", *symbolic, "--", self.url, ref, f"{ref}^{{}}"])
         meant = _meant(ref, _listed(listed))
+        if meant is not None and (branch := _BRANCH.match(listed)):
+            meant = meant._replace(name=branch[1])
         if meant is None:
             raise DefinitionError(
                 f"repository does not contain ref {ref}: {self.url}",
@@ -218,13 +226,24 @@ class GitProgram:
         fetch = ["-C", folder, "fetch", "--quiet"]
         # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
         # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
-        # all of it is fetched.
+        # all of it is fetched. Who keeps the folder of git wants the reference in it, by which git
+        # says how the commit is called.
+        named = f"+{meant.name}:{meant.name}"
         self._first_of(
+            *(
+                [[*fetch, "--depth=1", "--update-head-ok", "--refmap=", "origin", named]]
+                if self._op.keep_git_dir and meant.name.startswith("refs/")
+                else []
+            ),
             [*fetch, "--depth=1", "origin", meant.commit],
             [*fetch, "--depth=1", "origin", meant.name],
             [*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"],
             then=["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", meant.commit],
         )
+        if self._op.keep_git_dir:
+            self.run(["-C", folder, "reflog", "expire", "--all", "--expire=now"])
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, ".git", "FETCH_HEAD"))
         if self._op.submodules:
             update = ["-C", folder, "submodule", "update", "--init", "--recursive", "-q"]
             self._first_of([*update, "--depth=1"], update)

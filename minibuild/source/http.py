@@ -19,7 +19,7 @@ from minibuild.graph.address import parse_address, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.graph.remote import http_filename
 from minibuild.progress.writer import ProgressWriter
-from minibuild.source.web import Client, body, get, own_authorization
+from minibuild.source.web import Client, body, get, is_compressed, own_authorization
 from minibuild.worker.context import BuildContext
 
 
@@ -103,7 +103,7 @@ def download(
     name = (
         op.filename or _named(response.headers.get("Content-Disposition")) or http_filename(op.url)
     )
-    total = response.length_remaining or 0
+    total = 0 if is_compressed(response) else response.length_remaining or 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     with open(fd, "wb", buffering=0) as file:

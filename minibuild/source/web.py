@@ -6,7 +6,7 @@ certificates, patience with servers that are busy. Read next: `registry.transpor
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from minibuild.errors import RegistryError
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 CHUNK_BYTES = 1 << 18
-_FOUND, _NOT_MODIFIED = 200, 304
+_NOT_MODIFIED = 304
+_ANSWERS = range(200, 400)
+"""What counts as an answer, as in BuildKit; redirects with an address were followed before."""
 
 
 class Client(Protocol):
@@ -66,8 +68,8 @@ def get(
     hint: str = "open the address in a browser",
     report: Report = silent,
 ) -> "BaseHTTPResponse":
-    """The answer to a GET: 200, or 304 if the headers ask for that. Raises `RegistryError`, with
-    the hint where the server answered something else."""
+    """The answer to a GET; 304 only if the headers ask for that. Raises `RegistryError`, with the
+    hint where the server answered an error."""
     shown = without_credentials(url)
     transport = Transport(patient(cancelled, access.stall_s, report), access.proxies)
     try:
@@ -79,7 +81,8 @@ def get(
         raise RegistryError(
             f"cannot fetch {shown}: {error}", hint="check the address and the network"
         ) from error
-    if response.status not in (_FOUND, _NOT_MODIFIED):
+    unasked = response.status == _NOT_MODIFIED and not any(n.startswith("If-") for n in headers)
+    if response.status not in _ANSWERS or unasked:
         response.release_conn()
         raise RegistryError(
             f"cannot fetch {shown}: invalid response status {response.status} {response.reason}",
@@ -88,12 +91,22 @@ def get(
     return response
 
 
+def is_compressed(response: "BaseHTTPResponse") -> bool:
+    """Whether the body is longer than what the server sends."""
+    return response.headers.get("Content-Encoding", "").lower() == "gzip"
+
+
 def body(response: "BaseHTTPResponse", url: str) -> Iterator[bytes]:
-    """The body, piece by piece. A connection that ends before it does is an error."""
+    """The body, piece by piece. A connection that ends before it does is an error.
+
+    Some servers store files compressed, and send them so to those who did not ask for it. What
+    `Content-Encoding: gzip` says is undone, as in BuildKit.
+    """
     import urllib3
 
     try:
-        yield from response.stream(CHUNK_BYTES)
+        pieces = response.stream(CHUNK_BYTES, decode_content=False)
+        yield from _inflated(pieces) if is_compressed(response) else pieces
     except (urllib3.exceptions.HTTPError, OSError) as error:
         stall = stalled(error, "the server")
         raise RegistryError(
@@ -103,3 +116,23 @@ def body(response: "BaseHTTPResponse", url: str) -> Iterator[bytes]:
             if stall
             else "run the build again; nothing of the part that came is kept",
         ) from error
+
+
+def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What gzip made of the pieces, never much at once. urllib3 would not say that the end is
+    missing."""
+    import zlib
+
+    made = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        for data in pieces:
+            while data:
+                if made.eof:  # members may follow each other (RFC 1952)
+                    made = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+                yield made.decompress(data, CHUNK_BYTES)
+                data = made.unused_data if made.eof else made.unconsumed_tail
+        yield made.flush()
+    except zlib.error as error:
+        raise OSError(f"what it calls gzip is none: {error}") from error
+    if not made.eof:
+        raise OSError("it ended early")

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import pytest
 
 from minibuild.errors import UsageError
 from minibuild.exporter.local import export_local
-from minibuild.exporter.tar import Tree
+from minibuild.exporter.tar import Tree, export_tar
 
 
-def export(source: Path, dest: Path, *, delete: bool = False) -> list[str]:
+def export(
+    source: Path, dest: Path, *, delete: bool = False, epoch: int | None = None
+) -> list[str]:
     fd = os.open(source, os.O_RDONLY)
     try:
-        return export_local(Tree("", fd), str(dest), delete=delete)
+        return export_local(Tree("", fd), str(dest), delete=delete, epoch=epoch)
     finally:
         os.close(fd)
 
@@ -103,3 +106,15 @@ def test_the_working_directory_is_not_emptied(
     with pytest.raises(UsageError, match="would remove everything else"):
         export(source, tmp_path, delete=True)
     assert source.exists()
+
+
+def test_with_an_epoch_all_times_are_it(source: Path, tmp_path: Path) -> None:
+    """Also those that are earlier, unlike in layers."""
+    export(source, tmp_path / "dest", epoch=10)
+    fd = os.open(source, os.O_RDONLY)
+    export_tar([Tree("", fd)], str(tmp_path / "tar"), epoch=10)
+    os.close(fd)
+    with tarfile.open(tmp_path / "tar") as tar:
+        times = {entry.mtime for entry in tar}
+    times |= {entry.lstat().st_mtime for entry in (tmp_path / "dest").rglob("*")}
+    assert times == {10}

@@ -170,6 +170,7 @@ def test_symlinks_inside_are_kept(bench: Bench) -> None:
         (("dir/s*/./**/three", "/r"), {"parents": True}, "r r/deep r/deep/three"),
         (("*.txt/./x", "none*/./x", "/r"), {"parents": True}, ""),
         (("nothing*", "/r"), {"parents": True}, "r"),
+        (("d*/./nothing", "/r/"), {"parents": True}, ""),
     ],
 )
 def test_exclude_and_parents(
@@ -228,6 +229,8 @@ def test_ignored_files_do_not_exist(
         ),
         (("c.md", "/y/"), {"parents": True, "exclude": ("*.md",)}, "/c.md", "--exclude leaves"),
         (("a.txt/./b", "/y/"), {"parents": True}, "/a.txt/b", "/a.txt is not a directory"),
+        ((".", "/y/"), {"parents": True}, "/", ""),
+        (("dir/./", "/y/"), {"parents": True}, "/dir", ""),
     ],
 )
 def test_what_is_missing_and_why(

@@ -1,5 +1,6 @@
 """ADD from the web: names, modes, times, checksums, validators, tokens, archives by content."""
 
+import gzip
 import hashlib
 import os
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_name_mode_and_time(build: Built, web: WebServer) -> None:
     assert (status.st_mode & 0o777, status.st_mtime) == (0o600, 1577934245)
     add(build, f"--chmod=644 {url} /other")
     assert os.stat(f"{build.out}{build.count}/other").st_mode & 0o777 == 0o644
+
+
+def test_what_a_server_stores_compressed(build: Built, web: WebServer) -> None:
+    """It says so, and nobody asked for that: the file is what was compressed."""
+    url = web.put("/f", gzip.compress(b"text"))
+    web.files["/f"][1]["Content-Encoding"] = "gzip"
+    add(build, f"{url} /")
+    assert build.text("f") == "text"
+    web.put("/f", gzip.compress(b"text" * 99)[:-9])
+    web.files["/f"][1]["Content-Encoding"] = "gzip"
+    assert "the download broke off: it ended early" in add(build, f"{url} /", code=4)
 
 
 @pytest.mark.parametrize("validators", [{"etag": '"1"'}, {"modified": TIME}])

@@ -259,8 +259,10 @@ def test_add_of_a_repository(build: Built, repository: tuple[Path, str], tmp_pat
     assert os.stat(f"{build.out}{build.count}/r/s").st_mtime == 1577934245
     add("", f"{url}#main:sub")
     assert build.files == {"r/s", "r/Dockerfile"}
-    add("--keep-git-dir", f"{url}#main")
-    assert "r/.git/HEAD" in build.files
+    for source, name in ((url, "heads/main"), (f"{url}#v1", "tags/v1")):
+        add("--keep-git-dir", source)
+        assert {"r/.git/HEAD", f"r/.git/refs/{name}"} <= build.files, "git can tell its name"
+        assert "r/.git/FETCH_HEAD" not in build.files
     add("", f"{url}?ref=main&keep-git-dir=1")
     assert "r/.git/HEAD" in build.files
     add(f"--checksum={commit[:12]}", f"{url}#main")

@@ -94,7 +94,9 @@ def test_an_archive_on_standard_output(cli: Cli, context: str, tmp_path: Path, k
 
 
 def test_names(build: Build, cli: Cli) -> None:
-    """Those of the output and those of --tag."""
+    """Those of the output and those of --tag. A layout without any has a `latest`."""
+    (unnamed,) = build().index["manifests"]
+    assert unnamed["annotations"] == {"org.opencontainers.image.ref.name": "latest"}
     made = build('"name=a:1,example.com/b:2"', "-t", "c:3")
     names = [m["annotations"]["io.containerd.image.name"] for m in made.index["manifests"]]
     assert names == ["docker.io/library/c:3", "docker.io/library/a:1", "example.com/b:2"]

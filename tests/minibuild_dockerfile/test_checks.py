@@ -10,7 +10,7 @@ from minibuild_dockerfile.checks.teaching import TEACHING_RULES
 from minibuild_dockerfile.convert import check, convert
 
 from minibuild.errors import BuildError, DefinitionError, SourceText
-from minibuild.graph.frontend import Finding, FrontendRequest, LocalContext
+from minibuild.graph.frontend import Finding, FrontendRequest, ImageContext, LocalContext
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules
 from tests.conftest import CHECKOUT
@@ -139,6 +139,8 @@ def test_base_image_for_another_platform() -> None:
         'Base image arm was pulled with platform "linux/arm64", expected "linux/amd64" '
         "for current build"
     )
+    chosen = request_for("FROM x\n", contexts={"x": ImageContext("docker-image://arm")})
+    assert check(chosen, resolver).findings == (), "a named context may be for any platform"
 
 
 def test_messages_suggest() -> None:
@@ -162,8 +164,9 @@ def test_rules_can_be_skipped(directive: str) -> None:
 
 def test_the_build_argument_wins_over_the_directive() -> None:
     text = "# check=skip=all\nFROM busybox\nCMD a\n"
-    given = {"BUILDKIT_DOCKERFILE_CHECK": "error=false"}
-    assert findings(text, build_args=given) == [("JSONArgsRecommended", 3)]
+    for given in ("error=false", ""):
+        arguments = {"BUILDKIT_DOCKERFILE_CHECK": given}
+        assert findings(text, build_args=arguments) == [("JSONArgsRecommended", 3)]
 
 
 def test_who_asks_for_an_experimental_rule_gets_it() -> None:

@@ -111,11 +111,11 @@ def test_nonsense_after_a_keyword_is_a_build_error(keyword: str, rest: str) -> N
 @pytest.mark.parametrize(
     "text",
     [
-        "ENV " + " ".join(f"A{n}=b" for n in range(20_000)),
+        "ENV " + " \\\n".join(f"A{n}=b" for n in range(20_000)),
         "\n".join(f"ENV A{n}=b" for n in range(10_000)),
         "\n".join(f"ENV A{n}=$B{n}" for n in range(5_000)),
         "\n".join(f"ARG A{n}=$A{n - 1}" for n in range(10_000)),
-        "COPY " + "a " * 40_000 + "/d/",
+        "COPY " + "a \\\n" * 40_000 + "/d/",
         "EXPOSE 1-60000\nEXPOSE 1-60000/udp",
         "RUN a\n" * 5_000,
     ],

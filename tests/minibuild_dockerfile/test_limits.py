@@ -50,7 +50,7 @@ def test_a_bomb_is_refused_with_its_line(text: str) -> None:
 
 
 def test_what_is_long_and_not_endless_is_built() -> None:
-    text = f"FROM busybox\nENV a={KIB * 100}\n" + lines("RUN echo $a $a", 100)
+    text = f"FROM busybox\nENV a={KIB * 60}\n" + lines("RUN echo $a $a", 100)
     (image,) = build(text).images
     names = [v.note.name for v in topological([image.vertex]) if isinstance(v.op, Exec)]
     assert names[-1] == "[101/101] RUN echo $a $a"
@@ -77,21 +77,46 @@ def test_too_many_instructions(instruction: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "instruction",
     [
-        "ARG " + " A" * 100_001,
-        "ENV " + " A=1" * 100_001,
-        "LABEL " + " A=1" * 100_001,
-        "EXPOSE " + " 1" * 100_001,
-        "VOLUME " + " a" * 100_001,
-        "COPY " + " a" * 100_001,
-        "COPY " + " --exclude=a" * 100_001 + " a b",
-        "CMD [" + '"a",' * 100_000 + '"b"]',
+        "ARG" + " A" * 100_001,
+        "ENV" + " A=1" * 100_001,
+        "LABEL" + " A=1" * 100_001,
+        "EXPOSE" + " 1" * 100_001,
+        "VOLUME" + " a" * 100_001,
+        "COPY" + " a" * 100_001,
+        "COPY" + " --exclude=a" * 100_001 + " a b",
+        "CMD [" + ' "a",' * 100_000 + ' "b"]',
     ],
     ids=str.split("ARG ENV LABEL EXPOSE VOLUME COPY exclude JSON"),
 )
 def test_too_many_words(instruction: str) -> None:
     with pytest.raises(DockerfileError, match="more than 100000 words") as caught:
-        build(f"FROM busybox\n{instruction}\n")
+        build("FROM busybox\n" + instruction.replace(" ", " \\\n ") + "\n")
     assert caught.value.span is not None and caught.value.span.first == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN {}\n",
+        "RUN a \\\n{}\n",
+        "# {}\n",
+        "RUN a \\\n#{}\n b\n",
+        "COPY <<E /\n{}\nE\n",
+        "RUN <<E\n{}\nE\n",
+    ],
+)
+def test_no_line_is_longer_than_64_kib(text: str) -> None:
+    """In bytes, and not as BuildKit says it: its errors name the line above."""
+    text = "FROM busybox\n" + text
+    fits = limits.MOST_LINE_BYTES - max(len(line) - 2 for line in text.split("\n") if "{" in line)
+    build(text.format("x" * fits))
+    for long in ("x" * (fits + 1), "é" * (fits // 2 + 1)):
+        with pytest.raises(
+            DockerfileError, match="greater than max allowed size of 65535"
+        ) as caught:
+            build(text.format(long))
+        assert caught.value.span is not None
+        assert caught.value.span.first == text[: text.index("{")].count("\n") + 1
 
 
 def test_steps_share_the_variables_that_they_see() -> None:
@@ -104,5 +129,5 @@ def test_steps_share_the_variables_that_they_see() -> None:
 @pytest.mark.parametrize("word", ["${", "'", '"$a'])
 def test_the_error_about_a_long_word_is_short(word: str) -> None:
     with pytest.raises(DockerfileError, match="failed to process") as caught:
-        build(f"FROM busybox\nENV a={word}{KIB * 1000}\n")
+        build(f"FROM busybox\nENV a={word}{KIB * 60}\n")
     assert len(caught.value.message) < 2000

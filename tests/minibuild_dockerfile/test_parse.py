@@ -312,10 +312,9 @@ def surrogates(data: bytes) -> str:
         (b"FROM a\nRUN a \\\n# \xff\n && b\n", 0),
         (b"FROM a\nRUN echo \xff\n", 2),
         (b"FROM a\nRUN a \\\n# \xff\n && \xff\n", 4),
-        (b"FROM a\nLABEL \xe9=x\n", 2),
         (b"FROM a\nCOPY <<\xff /x\n\xff\n", 2),
         (b"FROM a\nRUN <<E\na\n\xff\nE\n", 3),
-        (b"FROM a\nONBUILD RUN \xff\n", 2),
+        (b"FROM \xff\n", 1),
     ],
 )
 def test_what_is_no_text(data: bytes, line: int) -> None:
@@ -326,6 +325,22 @@ def test_what_is_no_text(data: bytes, line: int) -> None:
     with pytest.raises(DockerfileError, match="not UTF-8") as caught:
         read(surrogates(data))
     assert caught.value.span.first == line and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"LABEL a=\xe9", "LABEL a=\ufffd"),
+        (b"ENV a=b\xff\xfe c=\xc3\xa9", "ENV a=b\ufffd\ufffd c=é"),
+        (b"COPY \xe9 /", "COPY \ufffd /"),
+        (b"ONBUILD RUN \xff", "ONBUILD RUN \ufffd"),
+        (b'CMD ["\xff"]', 'CMD ["\ufffd"]'),
+    ],
+)
+def test_what_only_the_config_has_is_made_text(data: bytes, expected: str) -> None:
+    """As in BuildKit, which writes the config as JSON."""
+    (_, found) = read(surrogates(b"FROM a\n" + data + b"\n")).instructions
+    assert found == read(f"FROM a\n{expected}\n").instructions[1]
 
 
 WORDS = st.sampled_from(
