@@ -191,7 +191,7 @@ def test_only_the_command_in_use_is_imported() -> None:
     assert "minibuild.cli.build" in everything
     others = ("image", "run", "du", "doctor", "completion", "summary", "stdin", "warnings", "table")
     assert not {f"minibuild.cli.{name}" for name in others} & set(everything)
-    heavy = {"tqdm", "sqlite3", "subprocess", "tempfile", "shutil", "difflib", "socket"}
+    heavy = {"tqdm", "_sqlite3", "subprocess", "tempfile", "shutil", "difflib", "socket"}
     assert not heavy & set(everything)
     assert not [m for m in everything if m.startswith(("minibuild.oci", "minibuild.solver"))]
 

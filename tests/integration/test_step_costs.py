@@ -11,7 +11,7 @@ import pytest
 from tests.integration.conftest import Builds
 
 PROGRAM = r"""
-import os, sqlite3, sys
+import _sqlite3, os, sys
 from minibuild.cli.main import entry
 from minibuild.linux import syscalls
 from minibuild.cache import records as cache
@@ -19,7 +19,7 @@ from minibuild.solver import keys
 
 LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solver.exec")
 counts = {"transactions": 0, "looks": 0, "early": 0, "keys": 0, "lookups": 0}
-connect, isdir, clone = sqlite3.connect, os.path.isdir, syscalls.clone
+connect, isdir, clone = _sqlite3.connect, os.path.isdir, syscalls.clone
 
 def traced(*args, **named):
     made = connect(*args, **named)
@@ -46,7 +46,7 @@ def cloned(flags, **rest):
     counts["early"] += sum(name in sys.modules for name in LATER)
     return clone(flags, **rest)
 
-sqlite3.connect, os.path.isdir, syscalls.clone = traced, looked, cloned
+_sqlite3.connect, os.path.isdir, syscalls.clone = traced, looked, cloned
 code = entry(sys.argv[1:])
 sys.stdout.write("\n" + " ".join(f"{name} {count}" for name, count in counts.items()))
 sys.exit(code)
