@@ -86,13 +86,13 @@ def _release(tree_fd: int) -> dict[str, str]:
     return {key.strip(): value.strip().strip("\"'") for key, equals, value in pairs if equals}
 
 
-def _paragraphs(text: str, separator: str) -> Iterator[dict[str, str]]:
+def _paragraphs(text: str) -> Iterator[dict[str, str]]:
     """Fields of paragraphs that an empty line ends; continued lines are of no use here."""
     for paragraph in text.split("\n\n"):
         lines = (line for line in paragraph.splitlines() if line[:1] not in ("", " ", "\t"))
         fields = {
             key: value.strip()
-            for key, found, value in (line.partition(separator) for line in lines)
+            for key, found, value in (line.partition(":") for line in lines)
             if found
         }
         if fields:
@@ -107,7 +107,7 @@ def _dpkg(tree_fd: int, system: str) -> Iterator[Package]:
         for name in _names(tree_fd, f"{folder}/status.d")
         if not name.endswith(".md5sums")
     ]
-    for fields in (fields for text in texts for fields in _paragraphs(text, ":")):
+    for fields in (fields for text in texts for fields in _paragraphs(text)):
         status = fields.get("Status", "install ok installed").split()
         if "Package" in fields and "Version" in fields and status[-1:] == ["installed"]:
             yield Package(
@@ -123,7 +123,7 @@ def _dpkg(tree_fd: int, system: str) -> Iterator[Package]:
 
 def _apk(tree_fd: int, system: str) -> Iterator[Package]:
     for path in ("lib/apk/db/installed", "usr/lib/apk/db/installed"):
-        for fields in _paragraphs(_read(tree_fd, path), ":"):
+        for fields in _paragraphs(_read(tree_fd, path)):
             if "P" in fields and "V" in fields:
                 yield Package(
                     "apk",
@@ -145,7 +145,7 @@ def _languages(tree_fd: int) -> Iterator[Package]:
             name = "METADATA" if "METADATA" in names else "PKG-INFO"
             text = _read(tree_fd, f"{folder}/{name}")
             # What follows the first empty line is a description.
-            for fields in _paragraphs(text.partition("\n\n")[0], ":"):
+            for fields in _paragraphs(text.partition("\n\n")[0]):
                 if "Name" in fields and "Version" in fields:
                     # Names are compared without case, and with `-` for `_` and `.` (PEP 503).
                     plain = fields["Name"].lower().replace("_", "-").replace(".", "-")

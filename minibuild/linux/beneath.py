@@ -62,13 +62,13 @@ def parents(real: str) -> list[str]:
     return [*found, real] if real else []
 
 
-def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+def open_beneath(root_fd: int, path: str, flags: int) -> int:
     """Open `path` inside the root, following symlinks there; add O_NOFOLLOW for the last one."""
     # Here: ctypes takes 1.3 ms to load, and many a build with nothing to do needs no such call.
     from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-    return openat2(root_fd, path.lstrip("/") or ".", flags, mode, resolve)
+    return openat2(root_fd, path.lstrip("/") or ".", flags, resolve=resolve)
 
 
 def open_real(root_fd: int, real: str, flags: int) -> int:

@@ -347,8 +347,7 @@ def birth(dir_fd: int, path: str) -> tuple[int, int]:
     return inode, seconds * 10**9 + nanoseconds if known & STATX_BTIME else 0
 
 
-def join_session_keyring(name: str = "") -> None:
+def join_session_keyring() -> None:
     """Leave the caller's session keyring for a new one, so that a step cannot read its keys."""
     keyctl_join_session_keyring = 1
-    raw = name.encode() if name else None
-    check(_keyctl(number_of("keyctl"), keyctl_join_session_keyring, raw), "keyctl")
+    check(_keyctl(number_of("keyctl"), keyctl_join_session_keyring, None), "keyctl")

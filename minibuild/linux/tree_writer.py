@@ -274,7 +274,8 @@ def _set_xattrs(target: xattr.Target, wanted: Mapping[str, bytes], exact: bool) 
         for name in xattr.get_all(target).keys() - wanted.keys() - _OURS:
             with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
                 xattr.remove(target, name)
-    xattr.set_all(target, wanted, tolerant=True)
+    for name, value in wanted.items():
+        xattr.set(target, name, value, tolerant=True)
 
 
 def times_of(found: os.stat_result) -> tuple[int, int]:

@@ -12,7 +12,6 @@ so is that of another package, which hides it where both are installed. In both 
 
 import errno
 import os
-from collections.abc import Mapping
 from functools import cache
 from typing import Protocol, cast
 
@@ -162,12 +161,6 @@ def _named(target: Target) -> str:
         + "/"
         + os.fsdecode(os.path.basename(target))
     )
-
-
-def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool = False) -> None:
-    """Set several attributes."""
-    for name, value in attributes.items():
-        set(target, name, value, tolerant=tolerant)
 
 
 def remove(target: Target, name: str) -> None:

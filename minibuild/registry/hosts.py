@@ -54,7 +54,6 @@ class Endpoint(NamedTuple):
     domain: str
     schemes: tuple[str, ...] = ("https",)
     tls: Tls = Tls()
-    is_mirror: bool = False
 
 
 class HostRule(NamedTuple):
@@ -78,7 +77,7 @@ class Hosts:
         """Where to look for an image: mirrors, then the registry itself."""
         rule = self._rule(reference.name)
         rest = reference.name[len(rule.prefix) :]
-        mirrors = [self._endpoint(mirror + rest, is_mirror=True) for mirror in rule.mirrors]
+        mirrors = [self._endpoint(mirror + rest) for mirror in rule.mirrors]
         return [*mirrors, self.for_push(reference)]
 
     def for_push(self, reference: Reference) -> Endpoint:
@@ -108,7 +107,7 @@ class Hosts:
         insecure = rule.insecure or not {host, "*"}.isdisjoint(self._access.insecure)
         return Tls(tuple(authorities), certificate, key, not insecure)
 
-    def _endpoint(self, url: str, *, is_mirror: bool = False) -> Endpoint:
+    def _endpoint(self, url: str) -> Endpoint:
         """The endpoint at `[SCHEME://]HOST[:PORT]/REPOSITORY`."""
         scheme, _, bare = url.rpartition("://")
         domain, _, repository = bare.partition("/")
@@ -122,7 +121,7 @@ class Hosts:
             # A certificate for it means TLS; else plain, unless it insists on TLS.
             schemes = ("https", "http") if tls.authorities else ("http", "https")
         host = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
-        return Endpoint(host, repository, domain, schemes, tls, is_mirror)
+        return Endpoint(host, repository, domain, schemes, tls)
 
     def _rule(self, name: str) -> HostRule:
         if self._rules is None:

@@ -19,7 +19,6 @@ from minibuild.digest import Digest, digest_json
 from minibuild.errors import BuildError, DefinitionError, located, os_errors_as
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
 from minibuild.graph.vertex import IgnoreRules, Vertex, plain
-from minibuild.linux.descriptors import closing_fd
 from minibuild.solver.keys import (
     Contents,
     Part,
@@ -81,8 +80,10 @@ def open_directory(path: str, source: LocalSource, ignored: IgnoreRules) -> "Ite
     what = f"cannot open the context {source.name!r}: {path}"
     with os_errors_as(DefinitionError, what, "give a directory that exists and can be read"):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with closing_fd(fd):
+    try:
         yield SourceTree(fd, source.ignore, source.name, ignored, local=True)
+    finally:
+        os.close(fd)
 
 
 def _name(vertex: Vertex | None) -> str:

@@ -101,7 +101,7 @@ def test_attributes(tmp_path: Path) -> None:
     dir_fd = os.open(tmp_path, os.O_RDONLY)
     xattr.set(xattr.at(dir_fd, "f"), "user.one", b"1")
     fd = os.open(file, os.O_RDWR)
-    xattr.set_all(fd, {"user.two": b"2"})
+    xattr.set(fd, "user.two", b"2")
     assert xattr.get_all(str(file)) == {"user.one": b"1", "user.two": b"2"}
     assert xattr.get(str(tmp_path / "l"), "user.one") is None
     assert not xattr.set(str(tmp_path / "l"), "user.x", b"", tolerant=True)
