@@ -79,16 +79,9 @@ def _traced(worker: Worker, word: str, platform: Platform) -> Traced:
     except (ImageError, UsageError) as error:
         try:
             return of_step(worker, word)
-        except UsageError:
+        except UsageError as unknown:
             # `app` is more likely an image that is spelt wrong than a step.
-            raise (
-                error
-                if error.hint.startswith("did you mean")
-                else UsageError(
-                    f"there is no image and no step {word!r} in the store",
-                    hint="see `minibuild image ls` for images, `minibuild du --verbose` for steps",
-                )
-            ) from None
+            raise (error if error.hint.startswith("did you mean") else unknown) from None
     image = chosen(worker.content, found.descriptor, platform, word)
     return of_image(worker, word, image.layers, image.instructions)
 
