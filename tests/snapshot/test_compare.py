@@ -209,7 +209,7 @@ SAME_DATA: list[tuple[str, Callable[[Path], str], Change, bool]] = [
     ("a link instead", file, instead(lambda path: path.symlink_to("target")), False),
     ("a symlink", symlink, UNCHANGED, True),
     ("its target", symlink, instead(lambda path: path.symlink_to("other")), False),
-    ("a file instead", symlink, instead(file), False),
+    ("a file instead", symlink, instead(lambda path: path.write_text("target")), False),
     ("a pipe", fifo, UNCHANGED, False),
     ("a directory", directory, UNCHANGED, False),
 ]

@@ -7,7 +7,7 @@ import pytest
 
 from minibuild.snapshot import apply
 from minibuild.snapshot.api import Diff, SnapshotID
-from minibuild.snapshot.trace import Fate, MergeTrace, trace_merge
+from minibuild.snapshot.trace import Fate, MergeTrace, trace_diff, trace_merge
 from tests.snapshot.world import World, mkdir, remove, symlink, write
 
 
@@ -98,6 +98,27 @@ def test_a_chain_is_read_and_nothing_is_done(overlay: World) -> None:
     assert fates["a"].gone and (fates["a"].winner, fates["b"].winner) == (2, 2)
     assert up in overlay.snapshots.table.committed()
     assert trace(overlay)[1] == {}
+
+
+def test_one_diff_on_its_own_tree(world: World) -> None:
+    """Of the tree that it is put on nothing is said. What was made for it is gone again."""
+    base = world.layer(None, write("d/a"), write("d/b"))
+    up = world.layer(base, write("d/c"), remove("d/b"))
+    before = sorted(os.listdir(world.snapshots.folder))
+    acts = trace_diff(world.snapshots, Diff(base, up))
+    assert [(path, act.deletes) for path, act in acts] == [
+        ("d", False),
+        ("d/b", True),
+        ("d/c", False),
+    ]
+    assert {act.diff for _, act in acts} == {0}
+    assert trace_diff(world.snapshots, Diff(up, up)) == []
+    assert [path for path, _ in trace_diff(world.snapshots, Diff(None, base))] == [
+        "d",
+        "d/a",
+        "d/b",
+    ]
+    assert sorted(os.listdir(world.snapshots.folder)) == before
 
 
 def test_every_path_of_the_tree_has_a_fate(world: World) -> None:

@@ -130,12 +130,13 @@ def test_types(tmp_path: Path) -> None:
     """Of all but whiteouts they are those of their modes; the inode tells hardlinks."""
     view = layers(tmp_path, {"file": "", "dir/in": ""})
     os.symlink("file", tmp_path / "0/symlink")
+    os.symlink("dir", tmp_path / "0/to-dir")
     os.mkfifo(tmp_path / "0/fifo")
     os.mknod(tmp_path / "0/socket", 0o600 | stat.S_IFSOCK)
     found = view.names_in(view.dirs, 1)
     assert {name: node.type for name, node in found.items()} == {
         "file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK,
-        "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
+        "to-dir": stat.S_IFLNK, "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
     }  # fmt: skip
     for name, node in found.items():
         assert node == view.find(name) and node.inode == os.lstat(tmp_path / "0" / name).st_ino
