@@ -246,3 +246,26 @@ class World:
     def changed(self, lower: SnapshotID | None, upper: SnapshotID) -> dict[str, Change]:
         """The changes of a diff by path."""
         return {change.path: change for change in self.snapshots.changes(Diff(lower, upper))}
+
+
+def names(world: World, merged: Merged) -> list[str]:
+    """What the merge wrote into its own layer directory."""
+    return sorted(os.listdir(world.snapshots.layer_dir(merged.snapshot)))
+
+
+def chain(world: World, length: int) -> list[SnapshotID]:
+    """A chain of layers made without mounts."""
+    parent: SnapshotID | None = None
+    made: list[SnapshotID] = []
+    for n in range(length):
+        parent = world.snapshots.prepare(parent)
+        open(f"{world.snapshots.layer_dir(parent)}/f{n}", "x").close()
+        world.snapshots.commit(parent)
+        made.append(parent)
+    return made
+
+
+def mounts_in(world: World) -> list[str]:
+    """The mounts in the store that this process can see."""
+    with open("/proc/self/mountinfo") as file:
+        return [line for line in file if world.store.root in line]
