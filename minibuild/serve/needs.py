@@ -68,7 +68,7 @@ class Needs:
         wanted = _wanted(local, attributes)
         name = attributes.get("local.sharedkeyhint", local).removeprefix(_NAMED)
         before = self.wanted.get(name)
-        if before is not None:  # of another platform; no paths are all
+        if before is not None:  # of another platform; no paths means all of them
             every = bool(wanted.paths) and bool(before.paths)
             paths = sorted({*wanted.paths, *before.paths}) if every else []
             wanted = wanted._replace(paths=paths)

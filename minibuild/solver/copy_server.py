@@ -29,7 +29,7 @@ MAX_DIRECTORIES = MAX_FILES
 
 
 class _CopyOrder(NamedTuple):
-    """A job as it crosses over. Descriptors come with it: in `places` stand their numbers among
+    """A job as it crosses over. Descriptors come with it, and `places` has their numbers among
     these. `making` and `blobs` are for the layer."""
 
     job: CopyJob

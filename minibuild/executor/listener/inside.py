@@ -2,8 +2,8 @@
 
 Comes in: descriptors of the step's root and mount namespace. Goes out: this process there, with
 /proc of its own pid namespace as its working directory. It is in no list of the step's processes,
-none of them can signal or trace it, and it loads no module any more: a file of the step's would be
-taken for it. See setns(2), mount_namespaces(7).
+none of them can signal or trace it. It loads no module any more: an import would find a file of the
+step. See setns(2), mount_namespaces(7).
 """
 
 import os
