@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from minibuild.snapshot import apply
-from minibuild.snapshot.api import Diff, SnapshotID
+from minibuild.snapshot.api import Diff, Kind, SnapshotID
 from minibuild.snapshot.trace import Fate, MergeTrace, trace_diff, trace_merge
 from tests.snapshot.world import World, mkdir, remove, symlink, write
 
@@ -106,14 +106,14 @@ def test_one_diff_on_its_own_tree(world: World) -> None:
     up = world.layer(base, write("d/c"), remove("d/b"))
     before = sorted(os.listdir(world.snapshots.folder))
     acts = trace_diff(world.snapshots, Diff(base, up))
-    assert [(path, act.deletes) for path, act in acts] == [
+    assert [(act.path, act.kind is Kind.DELETE) for act in acts] == [
         ("d", False),
         ("d/b", True),
         ("d/c", False),
     ]
-    assert {act.diff for _, act in acts} == {0}
+    assert {act.diff for act in acts} == {0}
     assert trace_diff(world.snapshots, Diff(up, up)) == []
-    assert [path for path, _ in trace_diff(world.snapshots, Diff(None, base))] == [
+    assert [act.path for act in trace_diff(world.snapshots, Diff(None, base))] == [
         "d",
         "d/a",
         "d/b",
