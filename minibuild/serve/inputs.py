@@ -94,10 +94,13 @@ def _build(
     platform: Platform | None = None,
     config: bytes = b"",
 ) -> list[Provenance]:
-    """Build a definition into an output. Returns the provenance of what was built."""
-    offered = build.builder.offered(definition)
+    """Build a definition into an output. Returns the provenance of what was built. The policies of
+    the build that stands on it count, whatever those of the other are."""
+    judged = guarded(build, definition)
+    same = list(getattr(judged, "def")) == list(getattr(definition, "def"))
+    offered = build.builder.offered(definition) if same else None
     if offered is None:
-        part = ResultPart(guarded(build, definition), platform or host_platform(), config)
+        part = ResultPart(judged, platform or host_platform(), config)
         offered = build, build.add(prepare(build, part))
     other, result = offered
     made = other.solve(result, [output]).metadata

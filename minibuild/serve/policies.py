@@ -193,8 +193,9 @@ class SourceJudge:
 
     def __call__(self, source: Identified, platform: Platform | None) -> Identified:
         """What is used for a source. Raises `Failure`."""
-        if any(source.identifier.startswith(address) for address in self._build.linked):
-            return source  # Its build has asked about what it stands on.
+        layouts = (address.rpartition(":")[0] for address in self._build.linked)
+        if any(source.identifier.startswith(layout) for layout in layouts):
+            return source  # It was asked about what that stands on.
         types = self._build.builder.types
         asked = types["SourceOp"](identifier=source.identifier, attrs=source.attributes)
         message = types["Platform"]()

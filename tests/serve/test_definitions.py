@@ -14,8 +14,9 @@ import pytest
 from minibuild.digest import digest_bytes
 from tests.conftest import Cli
 from tests.serve.clients import client_of
-from tests.support.buildkit_client import TYPES, Client
+from tests.support.buildkit_client import TYPES, Client, unary
 
+JUDGE = "moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier"
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
 
@@ -108,7 +109,15 @@ def test_a_result_of_another_build_as_go_gives_it_back(
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "Dockerfile").write_text("FROM scratch\nCOPY --from=base /d/a /b\n")
-    other = client_of(server, tmp_path / "l", linked)
+    asked: list[str] = []
+
+    def check(request: Any, context: Any) -> Any:
+        asked.append(request.Source.Source.identifier)
+        return TYPES["CheckPolicyResponse"](decision={"action": "ALLOW"})
+
+    handler = unary(check, TYPES["CheckPolicyRequest"], TYPES["CheckPolicyResponse"])
+    judge = {JUDGE: {"CheckPolicy": handler}}
+    other = client_of(server, tmp_path / "l", linked, services=judge)
 
     def build_other(result: Any) -> None:
         given = getattr(result.ref, "def")
@@ -119,6 +128,8 @@ def test_a_result_of_another_build_as_go_gives_it_back(
 
     client.build({}, change=build_other)
     assert (other.received / "output-0/b").read_text() == "a\n"
+    # Its policy is about the sources of what it stands on, too, and about nothing of ours.
+    assert asked == ["local://context", "local://dockerfile", "local://context"]
 
 
 def test_nothing_is_a_result(client: Client) -> None:
