@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,25 @@ def test_the_size_of_a_snapshot_is_found_once(
     monkeypatch.setattr(usage, "usage_of", counted)
     assert (hardlink.snapshots.usage(layer), hardlink.snapshots.usage(merged)) == found
     assert asked == [hardlink.snapshots.layer_dir(merged)]
+
+
+def test_an_inode_counts_once_and_a_shared_one_elsewhere(tmp_path: Path) -> None:
+    """Nothing is followed. What also has a name outside belongs to another snapshot, if there may
+    be such."""
+    tree = tmp_path / "tree"
+    (tree / "d/e").mkdir(parents=True)
+    for name, size in (("f", 5000), ("d/twice", 9000), ("d/e/shared", 70_000), ("three", 1)):
+        (tree / name).write_bytes(b"x" * size)
+    os.link(tree / "d/twice", tree / "d/e/twice")
+    os.link(tree / "d/e/shared", tmp_path / "outside")
+    for name in ("d/three", "d/e/three"):
+        os.link(tree / "three", tree / name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/big").write_bytes(bytes(100_000))
+    (tree / "to-folder").symlink_to(tmp_path / "elsewhere")
+    (tree / "to-file").symlink_to(tmp_path / "elsewhere/big")
+    inside = [tree, *(tree / n for n in "d d/e f d/twice three to-folder to-file".split())]
+    own = sum(os.lstat(path).st_blocks for path in inside) * 512
+    shared = os.lstat(tree / "d/e/shared").st_blocks * 512
+    assert usage.usage_of(str(tree), shares=True) == Usage(own, 8)
+    assert usage.usage_of(str(tree), shares=False) == Usage(own + shared, 9)
