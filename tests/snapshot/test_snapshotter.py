@@ -12,9 +12,12 @@ from minibuild.snapshot.api import SnapshotID, Usage
 from tests.snapshot.world import World, write
 
 
-def test_only_the_account_of_the_store_enters_the_home_of_a_snapshot(world: World) -> None:
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_only_the_account_of_the_store_enters_the_home_of_a_snapshot(
+    world: World, umask: int
+) -> None:
     """The tree itself is open to all, as the root of an image is, whatever the umask says."""
-    before = os.umask(0o077)
+    before = os.umask(umask)
     try:
         made = world.snapshots.prepare(None)
     finally:
