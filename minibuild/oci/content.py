@@ -226,26 +226,30 @@ class ContentStore(BlobFolder):
 
 
 class Verifier:
-    """What is read of a blob, against what its descriptor says."""
+    """What is read of a blob, against what its descriptor says; bytes that were `hashed` when they
+    were written are only counted."""
 
     __slots__ = ("_descriptor", "_sha", "size")
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, descriptor: Descriptor, *, hashed: bool = False) -> None:
         import hashlib
 
         self._descriptor = descriptor
-        self._sha = hashlib.sha256()
+        self._sha = None if hashed else hashlib.sha256()
         self.size = 0
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes. Raises `ImageError` at the first one too many."""
-        self._sha.update(chunk)
+        if self._sha is not None:
+            self._sha.update(chunk)
         self.size += len(chunk)
         if self.size > self._descriptor.size:
             raise _too_large(self._descriptor)
 
     def digest(self) -> Digest:
         """The digest of what was read so far."""
+        if self._sha is None:
+            return self._descriptor.digest
         return Digest("sha256:" + self._sha.hexdigest())
 
     def verify(self) -> None:
@@ -254,16 +258,14 @@ class Verifier:
 
 
 def read_chunks(source: BlobSource, descriptor: Descriptor) -> Iterator[bytes]:
-    """The bytes of a blob of any source. They are checked unless this build made them: raises
-    `ImageError` at the latest at their end."""
-    verifier = None if source.hashed(descriptor.digest) else Verifier(descriptor)
+    """The bytes of a blob of any source. Their number is checked, and their digest unless this
+    build made them: raises `ImageError` at the latest at their end."""
+    verifier = Verifier(descriptor, hashed=source.hashed(descriptor.digest))
     with source.open(descriptor) as stream:
         while chunk := stream.read(CHUNK_BYTES):
-            if verifier is not None:
-                verifier.update(chunk)
+            verifier.update(chunk)
             yield chunk
-    if verifier is not None:
-        verifier.verify()
+    verifier.verify()
 
 
 def check(digest: Digest, size: int, descriptor: Descriptor) -> None:

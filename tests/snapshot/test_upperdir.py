@@ -1,7 +1,6 @@
 """What is in an upperdir: its entries, and how each style says that a name is gone."""
 
 import os
-import socket
 import stat
 from pathlib import Path
 
@@ -23,8 +22,7 @@ def upper(tmp_path: Path) -> Path:
     os.link(tmp_path / "d/f", tmp_path / "d/g")
     (tmp_path / "l").symlink_to("d")
     os.mkfifo(tmp_path / "p")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s"))
+    os.mknod(tmp_path / "s", stat.S_IFSOCK)  # bind(2) takes no long path
     os.mknod(tmp_path / "w", stat.S_IFCHR, 0)  # a whiteout, which an ordinary user may make, too
     return tmp_path
 
