@@ -32,7 +32,7 @@ def test_name_mode_and_time(build: Built, web: WebServer) -> None:
 
 
 def test_what_a_server_stores_compressed(build: Built, web: WebServer) -> None:
-    """It says so, and nobody asked for that: the file is what was compressed."""
+    """The server compressed it unasked, and says so: the file is what was compressed."""
     url = web.put("/f", gzip.compress(b"text"))
     web.files["/f"][1]["Content-Encoding"] = "gzip"
     add(build, f"{url} /")
