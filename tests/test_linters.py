@@ -31,7 +31,8 @@ def test_linter(name: str) -> None:
 # What docs/hacking.md promises: mypy names the places that have to know a new kind of op or output.
 OP, REQUEST = "graph/op", "session/request"
 NEW_KINDS = [
-    ("Op", OP, "Source | Exec", {OP, "solver/lookup", "solver/step", "attest/materials"}),
+    ("Op", OP, "Source | Step", {OP, "solver/lookup", "solver/step", "attest/materials"}),
+    ("Step", OP, "Exec |", {OP, "solver/lookup", "solver/step", "attest/materials"}),
     ("Source", OP, "ImageSource |", {OP, "solver/lookup", "solver/step", "attest/materials"}),
     ("FileAction", OP, "Copy |", {"solver/keys", "fileop/apply"}),
     ("ExecMount", OP, "BindMount |", {"solver/keys", "solver/exec"}),

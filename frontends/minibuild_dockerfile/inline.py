@@ -5,9 +5,10 @@ the Dockerfile reference, and of BuildKit for which sources are heredocs.
 Read next: `mounts` for RUN --mount.
 """
 
-from typing import Literal
+from typing import get_args
 
 from minibuild.errors import Span
+from minibuild.graph.op import Network, Security
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.clause import Clause, FlagKind
@@ -28,15 +29,8 @@ _TRANSFER: dict[str, FlagKind] = {
     "link": "bool",
     "exclude": "texts",
 }
-_NETWORKS: dict[str, Literal["default", "none", "host"]] = {
-    "default": "default",
-    "none": "none",
-    "host": "host",
-}
-_SECURITY: dict[str, Literal["sandbox", "insecure"]] = {
-    "sandbox": "sandbox",
-    "insecure": "insecure",
-}
+_NETWORKS: dict[str, Network] = {name: name for name in get_args(Network)}
+_SECURITY: dict[str, Security] = {name: name for name in get_args(Security)}
 
 
 def _mount(text: str, span: Span) -> MountSpec:

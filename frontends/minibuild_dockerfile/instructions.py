@@ -17,9 +17,8 @@ that quotes are gone. Which instruction is expanded, and how, is part of the lan
   the other flags.
 """
 
-from typing import Literal
-
 from minibuild.errors import SourceText, Span
+from minibuild.graph.op import Network, Security
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -243,8 +242,8 @@ class Run(NamedTuple):
     heredocs: tuple[Heredoc, ...] = ()
     script: bool = False
     mounts: tuple[MountSpec, ...] = ()
-    network: Literal["default", "none", "host"] = "default"
-    security: Literal["sandbox", "insecure"] = "sandbox"
+    network: Network = "default"
+    security: Security = "sandbox"
 
     @property
     def shell_text(self) -> str:

@@ -13,19 +13,25 @@ type (`source` of a tmpfs) is accepted, as BuildKit does.
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import get_args
 
 from minibuild.errors import Span
 from minibuild.graph.literals import csv_record, parse_bool, size_bytes
-from minibuild.graph.op import BindMount, CacheMount, ExecMount, SecretMount, SshMount, TmpfsMount
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    ExecMount,
+    SecretMount,
+    Sharing,
+    SshMount,
+    TmpfsMount,
+)
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import MountField, MountSpec
 
-Sharing = Literal["shared", "private", "locked"]
-
-SHARINGS: dict[str, Sharing] = {"shared": "shared", "private": "private", "locked": "locked"}
+SHARINGS: dict[str, Sharing] = {name: name for name in get_args(Sharing)}
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 _ALIASES = {
     "src": "source",

@@ -7,7 +7,7 @@ Read next: `minibuild.graph.op`, class `Exec`.
 """
 
 import posixpath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
 from minibuild.graph import op
@@ -96,7 +96,7 @@ def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], 
     return command, [op.BindMount(_SCRIPTS, index)]
 
 
-def _network(state: StageState, item: Run) -> Literal["default", "none", "host"]:
+def _network(state: StageState, item: Run) -> op.Network:
     """The network of the step: its own choice, else that of the whole build."""
     network = item.network if item.network != "default" else state.conversion.request.network
     if network == "host":
@@ -104,7 +104,7 @@ def _network(state: StageState, item: Run) -> Literal["default", "none", "host"]
     return network
 
 
-def _security(state: StageState, item: Run) -> Literal["sandbox", "insecure"]:
+def _security(state: StageState, item: Run) -> op.Security:
     if item.security == "insecure":
         _entitled(state, "security.insecure", item.head, "security")
     return item.security

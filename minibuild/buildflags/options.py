@@ -12,7 +12,7 @@ from typing import Protocol, TypedDict, TypeVar
 
 from minibuild.events import Report
 from minibuild.graph.image import ContainerConfig
-from minibuild.graph.op import Ulimit
+from minibuild.graph.op import Network, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.graph.source_policy import Policy
 from minibuild.linux.resources import Resources
@@ -22,7 +22,6 @@ from minibuild.session.request import (
     CacheMountPlace,
     CachePlace,
     Isolation,
-    Network,
     Output,
     Pull,
     RegistryAccess,

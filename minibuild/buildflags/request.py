@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 from minibuild.buildflags.attributes import insist_on_text, listed
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.literals import parse_bool
-from minibuild.graph.op import Ulimit
+from minibuild.graph.op import Network, Ulimit
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
@@ -25,7 +25,6 @@ from minibuild.session.request import (
     CacheMountPlace,
     CachePlace,
     Isolation,
-    Network,
     Output,
     Pull,
     RegistryAccess,

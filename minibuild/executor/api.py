@@ -1,15 +1,16 @@
 """One step: a process to run in a root filesystem, as data, and how it ended.
 
 Comes in: a `Step` made by the solver, with every mount resolved to something on this machine.
-Goes out: a `StepExit`. The executor knows no graph, no cache and no Dockerfile.
+Goes out: a `StepExit`. The executor knows no vertex, no cache and no Dockerfile.
 Read next: `server`, which runs steps, and `rootfs`, which builds what they see.
 """
 
 import threading
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from minibuild.errors import HostError
+from minibuild.graph.op import Network, Security, Ulimit
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
@@ -75,14 +76,6 @@ class SecretFile(NamedTuple):
 StepMount = BindTree | BindContext | BindPath | Tmpfs | SecretFile
 
 
-class Limit(NamedTuple):
-    """A resource limit, as in `graph.op.Ulimit`."""
-
-    name: str
-    soft: int
-    hard: int
-
-
 class Step(NamedTuple):
     """What to run. `user` is looked up in the rootfs; `env` gets HOME from there if it has none.
 
@@ -96,12 +89,12 @@ class Step(NamedTuple):
     cwd: str = "/"
     user: str = ""
     mounts: tuple[StepMount, ...] = ()
-    network: Literal["default", "none", "host"] = "default"
-    security: Literal["sandbox", "insecure"] = "sandbox"
+    network: Network = "default"
+    security: Security = "sandbox"
     hostname: str = "buildkitsandbox"
     etc_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Ulimit, ...] = ()
     resources: Resources = UNLIMITED
     tty: bool = False
     tty_size: tuple[int, int] = (0, 0)

@@ -3,7 +3,7 @@
 import resource
 
 from minibuild.errors import DefinitionError
-from minibuild.executor.api import Limit
+from minibuild.graph.op import Ulimit
 
 NAMES = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
@@ -12,7 +12,7 @@ NAMES = {
 }
 
 
-def apply(limits: tuple[Limit, ...]) -> None:
+def apply(limits: tuple[Ulimit, ...]) -> None:
     """Set the limits on this process, as far as it may: root in a container may be unable to
     raise a hard limit, and a build does not fail for that."""
     for limit in limits:

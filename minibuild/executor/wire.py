@@ -9,8 +9,9 @@ Read next: `server`.
 import marshal
 from typing import Any
 
-from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
+from minibuild.executor.api import BindContext, BindPath, BindTree, SecretFile, Step, Tmpfs
 from minibuild.executor.cgroup_parent import CgroupParent
+from minibuild.graph.op import Ulimit
 from minibuild.linux.cgroup import Hierarchy
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.snapshot.api import Mount
@@ -131,7 +132,7 @@ Message = Setup | Order | Leave | Left | Request | Reply | Watching
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
+        *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Ulimit),
         *(Setup, Order, Leave, Left, CgroupParent, Hierarchy, Resources),
         *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched, Watching),
     )

@@ -11,12 +11,12 @@ finds them.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.image import ImageConfig
-from minibuild.graph.op import ImageSource, Ulimit
+from minibuild.graph.op import ImageSource, Network, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules, Vertex
 from minibuild.startup.tuples import NamedTuple
@@ -131,7 +131,7 @@ class FrontendRequest(NamedTuple):
     contexts: Mapping[str, Context] = {}
     no_cache_all: bool = False
     no_cache: frozenset[str] = frozenset()
-    network: Literal["default", "none", "host"] = "default"
+    network: Network = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()

@@ -17,6 +17,10 @@ from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
 from minibuild.startup.tuples import NamedTuple
 
+Network = Literal["default", "none", "host"]
+Security = Literal["sandbox", "insecure"]
+Sharing = Literal["shared", "private", "locked"]
+
 # --- Source: trees that come from outside the graph ---------------------------------------------
 
 
@@ -95,7 +99,7 @@ class CacheMount(NamedTuple):
 
     target: str
     id: str
-    sharing: Literal["shared", "private", "locked"] = "shared"
+    sharing: Sharing = "shared"
     readonly: bool = False
     input: int = -1
     source: str = "/"
@@ -159,8 +163,8 @@ class Exec(NamedTuple):
     cwd: str = "/"
     user: str = ""
     mounts: tuple[ExecMount, ...] = ()
-    network: Literal["default", "none", "host"] = "default"
-    security: Literal["sandbox", "insecure"] = "sandbox"
+    network: Network = "default"
+    security: Security = "sandbox"
     hostname: str = ""
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
@@ -294,8 +298,10 @@ class Diff(NamedTuple):
     law: Literal["difference"] = "difference"
 
 
-Op = Source | Exec | MountOutput | File | Merge | Diff
+Step = Exec | File | Diff
+"""What people see as a step that runs: the rest is fetched, or costs nothing."""
 
+Op = Source | Step | MountOutput | Merge
 Kind = Literal["image", "local", "http", "git", "exec", "mount", "file", "merge", "diff"]
 
 

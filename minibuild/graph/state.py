@@ -17,7 +17,7 @@ Read next: `graph.flat`, `graph.frontend`.
 
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
@@ -38,6 +38,7 @@ from minibuild.graph.op import (
     Mkdir,
     Mkfile,
     MountOutput,
+    Network,
     Rm,
     Symlink,
     TmpfsMount,
@@ -50,9 +51,6 @@ from minibuild.startup.tuples import NamedTuple
 if TYPE_CHECKING:
     from minibuild.buildflags.options import GraphOptions
     from minibuild.session.request import BuildResult, Output
-
-
-Network = Literal["default", "none", "host"]
 
 
 class Mount(NamedTuple):

@@ -14,7 +14,7 @@ from minibuild.errors import SourceText, UsageError
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.literals import parse_bool
-from minibuild.graph.op import Ulimit
+from minibuild.graph.op import Network, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.startup.tuples import NamedTuple
@@ -34,7 +34,6 @@ StrPath = str | os.PathLike[str]
 """A path as Python programs have it. The engine gets text: see `buildflags.request`."""
 
 Pull = Literal["missing", "always", "never"]
-Network = Literal["default", "none", "host"]
 Isolation = Literal["auto", "namespaces", "own-root"]
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 

@@ -18,7 +18,6 @@ from minibuild.executor.api import (
     BindPath,
     BindTree,
     CannotShow,
-    Limit,
     SecretFile,
     Step,
     StepExit,
@@ -130,7 +129,7 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) ->
             hostname=op.hostname or Step._field_defaults["hostname"],
             etc_hosts=op.add_hosts,
             shm_size_bytes=op.shm_size_bytes,
-            limits=tuple(Limit(*limit) for limit in op.ulimits),
+            limits=op.ulimits,
             resources=build.resources,
         )
         try:

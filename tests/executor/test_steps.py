@@ -5,12 +5,8 @@ import sys
 
 import pytest
 
-from minibuild.executor.api import (
-    Limit,
-    Step,
-    StepExit,
-    Tmpfs,
-)
+from minibuild.executor.api import Step, StepExit, Tmpfs
+from minibuild.graph.op import Ulimit
 from minibuild.snapshot.api import Mount
 from tests.executor.steps import (
     SANDBOX_CAPS,
@@ -255,10 +251,10 @@ def test_no_network(who: Account) -> None:
 
 def test_limits(who: Account) -> None:
     """A hard limit that cannot be raised is no error."""
-    limits = (Limit("nofile", 100, 200), Limit("core", -1, -1))
+    limits = (Ulimit("nofile", 100, 200), Ulimit("core", -1, -1))
     found = good(one(who, sh("ulimit -n; ulimit -Hn", limits=limits)))
     assert found.out.split() == ["100", "200"]
-    assert one(who, sh("true", limits=(Limit("nope", 1, 1),))).error[0] == "DefinitionError"
+    assert one(who, sh("true", limits=(Ulimit("nope", 1, 1),))).error[0] == "DefinitionError"
 
 
 def test_shm_size(who: Account) -> None:
