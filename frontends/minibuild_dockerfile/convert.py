@@ -37,7 +37,7 @@ from minibuild_dockerfile.checks.report import (
 )
 from minibuild_dockerfile.copy import copy_or_add
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
+from minibuild_dockerfile.instructions import Arg, ParsedFile, WrittenStage
 from minibuild_dockerfile.limits import Budget, check_lines
 from minibuild_dockerfile.needs import StagePlan, StagePlanner, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
@@ -135,7 +135,7 @@ class Dockerfile(NamedTuple):
     request: FrontendRequest
     parsed: ParsedFile
     args: list[Arg]
-    stages: list[list[Instruction]]
+    stages: list[WrittenStage]
     checks: Checks
 
 
@@ -199,9 +199,7 @@ def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
 def table_of(definition: Dockerfile, platform: Platform) -> tuple[StageTable, dict[str, str]]:
     """The stages for one platform, and the variables that FROM saw."""
     request, parsed, args, stages, checks = definition
-    last = stages[-1][0]
-    assert isinstance(last, From)
-    predefined = platform_args(request, platform, last.name)
+    predefined = platform_args(request, platform, stages[-1].source.name)
     try:
         defaults = global_args(args, predefined, {}, parsed.escape)
     except DockerfileError:

@@ -24,7 +24,7 @@ from minibuild.graph.vertex import Note, Vertex
 from minibuild_dockerfile.convert import read
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
-from minibuild_dockerfile.instructions import Add, Arg, From, Instruction
+from minibuild_dockerfile.instructions import Add, Arg, Instruction, WrittenStage
 from minibuild_dockerfile.scope import EPOCH, SECONDS, global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import SourceVertices, named_contexts
 
@@ -42,7 +42,8 @@ class _NoImages:
 def epoch_of(request: FrontendRequest) -> Epoch:
     """What SOURCE_DATE_EPOCH means in this build. Raises `DefinitionError`."""
     given = request.build_args.get(EPOCH)
-    definition = read(request._replace(build_args=_without(request)))
+    others = {name: value for name, value in request.build_args.items() if name != EPOCH}
+    definition = read(request._replace(build_args=others))
     escape = definition.parsed.escape
     predefined = platform_args(request, request.build_platform, "")
     variables = global_args(definition.args, predefined, request.build_args, escape, raw=True)
@@ -60,30 +61,21 @@ def epoch_of(request: FrontendRequest) -> Epoch:
         name = text if text != _CONTEXT else ""
         return Epoch(source=sources.context(context, name, request.build_platform, span).vertex)
     for stage in definition.stages:
-        first = stage[0]
-        assert isinstance(first, From)
-        if first.name == text.lower():
-            return Epoch(source=_of_stage(first, stage[1:], variables, request, escape))
+        if stage.source.name == text.lower():
+            return Epoch(source=_of_stage(stage, variables, request, escape))
     raise invalid_epoch(text)
 
 
-def _without(request: FrontendRequest) -> dict[str, str]:
-    return {name: value for name, value in request.build_args.items() if name != EPOCH}
-
-
 def _of_stage(
-    first: From,
-    rest: list[Instruction],
-    variables: dict[str, str],
-    request: FrontendRequest,
-    escape: str,
+    stage: WrittenStage, variables: dict[str, str], request: FrontendRequest, escape: str
 ) -> Vertex:
     """The one source of a stage that is there for its time alone."""
+    first = stage.source
     base = process_word(first.image, variables, first.head.span, escape).text
     if base != SCRATCH:
         raise _wrong(first, "must use FROM scratch")
     found: Vertex | None = None
-    for item in rest:
+    for item in stage.instructions:
         if isinstance(item, Arg):
             variables.update(global_args([item], variables, request.build_args, escape, raw=True))
         elif isinstance(item, Add) and found is None and len(item.sources) == 1:

@@ -332,6 +332,13 @@ Instruction = (
 )
 
 
+class WrittenStage(NamedTuple):
+    """A stage as written: its FROM, and the instructions below it."""
+
+    source: From
+    instructions: list[Instruction]
+
+
 class Directive(NamedTuple):
     """A `# name=value` at the top of the file; `name` is lower-case."""
 

@@ -8,7 +8,10 @@ Stages refer to earlier ones only, so one pass from the target back to the first
 Read next: `convert`, which turns the plans into a graph from the first stage on.
 """
 
+from collections.abc import Iterable, Sequence
+
 from minibuild.errors import RegistryError
+from minibuild.graph.frontend import Context
 from minibuild.graph.platform import Platform
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
@@ -43,43 +46,35 @@ class StagePlan(NamedTuple):
         return own + (self.base is not None and self.base.image)
 
 
-class StagePlanner:
-    """Makes the plans of one target, for one platform."""
+class StagePlanner(NamedTuple):
+    """Makes the plans of targets, for one platform."""
 
-    __slots__ = ("_checks", "_sources", "_table", "plans", "platform")
-
-    def __init__(
-        self, table: StageTable, sources: SourceVertices, platform: Platform, checks: Checks
-    ) -> None:
-        self._checks = checks
-        self._table = table
-        self._sources = sources
-        self.platform = platform
-        self.plans: dict[int, StagePlan] = {}
+    table: StageTable
+    sources: SourceVertices
+    platform: Platform
+    checks: Checks
 
     def of(self, *targets: Stage) -> list[StagePlan]:
         """The plans for `targets`, in the order of the file."""
         needed = {target.number for target in targets}
-        for stage in reversed(self._table.stages[: max(needed) + 1]):
+        plans: list[StagePlan] = []
+        for stage in reversed(self.table.stages[: max(needed) + 1]):
             if stage.number in needed:
-                plan = self.plans[stage.number] = self._plan(stage)
-                needed.update(self._sources_of(plan))
-        return [self.plans[index] for index in sorted(self.plans)]
+                plans.append(self._plan(stage))
+                needed.update(self._sources_of(plans[-1]))
+        return plans[::-1]
 
     def _plan(self, stage: Stage) -> StagePlan:
-        span = stage.source.head.span
-        platform = stage.platform or self.platform
         if stage.context is not None:
-            return StagePlan(
-                stage, self._sources.context(stage.context, stage.source.name, platform, span)
-            )
+            return StagePlan(stage, self._of_context(stage, stage.context))
         if stage.parent is not None:
-            return StagePlan(stage, None, self._triggers(stage, self._recorded(stage.parent)))
-        with_suggestion = [s.source.name for s in self._table.stages[: stage.number]]
+            return StagePlan(stage, None, _triggers(stage, self._recorded(stage.parent)))
+        platform = stage.platform or self.platform
         try:
-            base = self._sources.find(stage.base, platform, span)
+            base = self.sources.find(stage.base, platform, stage.source.head.span)
         except RegistryError as error:
-            raise suggested(error, stage.base, with_suggestion) from None
+            names = [above.source.name for above in self.table.stages[: stage.number]]
+            raise suggested(error, stage.base, names) from None
         found = base.config.platform
         wanted = base.image and not base.chosen
         if wanted and (platform.os, platform.architecture) != (found.os, found.architecture):
@@ -87,36 +82,35 @@ class StagePlanner:
                 f'Base image {stage.base} was pulled with platform "{found}", '
                 f'expected "{platform}" for current build'
             )
-            self._checks.report(rules.INVALID_BASE_IMAGE_PLATFORM, message, stage.source.head)
-        recorded = tuple(base.config.config.get("OnBuild") or ())
-        return StagePlan(stage, base, self._triggers(stage, recorded))
+            self.checks.report(rules.INVALID_BASE_IMAGE_PLATFORM, message, stage.source.head)
+        return StagePlan(stage, base, _triggers(stage, base.triggers))
 
-    def _recorded(self, parent: int) -> tuple[str, ...]:
+    def _of_context(self, stage: Stage, context: Context) -> Base:
+        """The named context in the place of a stage."""
+        platform, source = stage.platform or self.platform, stage.source
+        return self.sources.context(context, source.name, platform, source.head.span)
+
+    def _recorded(self, parent: int) -> Sequence[str]:
         """The triggers that a stage leaves to those built on it."""
-        stage = self._table.stages[parent]
+        stage = self.table.stages[parent]
         if stage.context is not None:
-            base = self._sources.context(
-                stage.context,
-                stage.source.name,
-                stage.platform or self.platform,
-                stage.source.head.span,
-            )
-            return tuple(base.config.config.get("OnBuild") or ())
-        return tuple(item.trigger for item in stage.instructions if isinstance(item, Onbuild))
-
-    def _triggers(self, stage: Stage, recorded: tuple[str, ...]) -> tuple[Instruction, ...]:
-        return tuple(parse_trigger(text, stage.source.head.span) for text in recorded)
+            return self._of_context(stage, stage.context).triggers
+        return [item.trigger for item in stage.instructions if isinstance(item, Onbuild)]
 
     def _sources_of(self, plan: StagePlan) -> set[int]:
         """The stages that a stage is built on or reads from, all of them before it."""
         stage = plan.stage
         found = set() if stage.parent is None or stage.context else {stage.parent}
         for item in plan.instructions:
-            for source in sources_of(item, self._table):
+            for source in sources_of(item, self.table):
                 if source.number >= stage.number:
                     raise _too_late(item, source, stage)
                 found.add(source.number)
         return found
+
+
+def _triggers(stage: Stage, recorded: Iterable[str]) -> tuple[Instruction, ...]:
+    return tuple(parse_trigger(text, stage.source.head.span) for text in recorded)
 
 
 def _too_late(item: Instruction, source: Stage, user: Stage) -> DockerfileError:

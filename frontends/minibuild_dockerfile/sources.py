@@ -41,6 +41,11 @@ class Base(NamedTuple):
     image: bool = False
     chosen: bool = False
 
+    @property
+    def triggers(self) -> list[str]:
+        """The ONBUILD instructions that an image recorded."""
+        return self.config.config.get("OnBuild") or []
+
 
 def empty_config(platform: Platform) -> ImageConfig:
     """The config of an image from scratch."""

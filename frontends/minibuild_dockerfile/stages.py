@@ -21,7 +21,16 @@ from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import Expansion, ExpansionError, process_word
-from minibuild_dockerfile.instructions import Arg, Copy, From, Head, Instruction, ParsedFile, Run
+from minibuild_dockerfile.instructions import (
+    Arg,
+    Copy,
+    From,
+    Head,
+    Instruction,
+    ParsedFile,
+    Run,
+    WrittenStage,
+)
 from minibuild_dockerfile.limits import Budget
 
 _MOST_DIGITS = 20
@@ -56,16 +65,14 @@ class StageTable(NamedTuple):
 
     def target(self, name: str) -> Stage:
         """The stage to build: the one named, or the last."""
-        if not name:
-            return self.stages[-1]
-        for stage in reversed(self.stages):
-            if stage.source.name and stage.source.name == name.lower():
-                return stage
-        names = [stage.source.name for stage in self.stages if stage.source.name]
-        raise DefinitionError(
-            f'target stage "{name}" could not be found{did_you_mean(name, names)}',
-            hint="the stages are: " + ", ".join(names) if names else "no stage has a name",
-        )
+        found = self.by_name(name) if name else self.stages[-1]
+        if found is None:
+            names = self.names
+            raise DefinitionError(
+                f'target stage "{name}" could not be found{did_you_mean(name, names)}',
+                hint="the stages are: " + ", ".join(names) if names else "no stage has a name",
+            )
+        return found
 
     def by_name(self, name: str) -> Stage | None:
         """The stage that `name` means, in any case; of several the last of the file."""
@@ -106,15 +113,15 @@ class StageTable(NamedTuple):
         return [stage.source.name for stage in self.stages if stage.source.name]
 
 
-def split(parsed: ParsedFile) -> tuple[list[Arg], list[list[Instruction]]]:
-    """The ARGs above the first FROM, and the instructions of each stage, FROM included."""
+def split(parsed: ParsedFile) -> tuple[list[Arg], list[WrittenStage]]:
+    """The ARGs above the first FROM, and the stages."""
     args: list[Arg] = []
-    stages: list[list[Instruction]] = []
+    stages: list[WrittenStage] = []
     for instruction in parsed.instructions:
         if isinstance(instruction, From):
-            stages.append([instruction])
+            stages.append(WrittenStage(instruction, []))
         elif stages:
-            stages[-1].append(instruction)
+            stages[-1].instructions.append(instruction)
         elif isinstance(instruction, Arg):
             args.append(instruction)
     if not stages:
@@ -167,14 +174,13 @@ class FromScope(NamedTuple):
 
 
 def check_defaults(
-    stages: Iterable[list[Instruction]], defaults: Mapping[str, str], escape: str, checks: Checks
+    stages: Iterable[WrittenStage], defaults: Mapping[str, str], escape: str, checks: Checks
 ) -> None:
     """A FROM that names no image with the `defaults` of all arguments is a finding.
 
     A stage that says with `?` that it has no default ends the check, as in BuildKit.
     """
-    for source, *_ in stages:
-        assert isinstance(source, From)
+    for source, _ in stages:
         try:
             text = process_word(source.image, defaults, source.head.span, escape).text
         except DockerfileError:
@@ -189,7 +195,7 @@ def check_defaults(
 
 
 def make_table(
-    stages: Iterable[list[Instruction]],
+    stages: Iterable[WrittenStage],
     scope: FromScope,
     request: FrontendRequest,
     contexts: Mapping[str, Context],
@@ -197,9 +203,7 @@ def make_table(
     """The table of the stages, FROM expanded. `contexts` are named contexts by lower-case name."""
     table: list[Stage] = []
     named: dict[str, int] = {}
-    for number, instructions in enumerate(stages):
-        source = instructions[0]
-        assert isinstance(source, From)
+    for number, (source, instructions) in enumerate(stages):
         head = source.head
         expansion = scope.expand(source.image, head)
         base = expansion.text
@@ -213,7 +217,7 @@ def make_table(
         stage = Stage(
             number,
             source,
-            tuple(instructions[1:]),
+            tuple(instructions),
             base,
             parent=named.get(base),
             platform=None if base == SCRATCH else platform,

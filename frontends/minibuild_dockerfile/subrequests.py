@@ -26,9 +26,7 @@ def targets(request: FrontendRequest, warn: Warn = ignore_findings) -> Json:
     """All stages, as `--target` may name them; the last one is the default."""
     stages = read(request, warn).stages
     found = []
-    for number, stage in enumerate(stages):
-        source = stage[0]
-        assert isinstance(source, From)
+    for number, (source, _) in enumerate(stages):
         found.append(
             _without_empty(
                 name=source.name,

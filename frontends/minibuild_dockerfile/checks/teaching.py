@@ -23,6 +23,7 @@ from minibuild_dockerfile.instructions import (
     Shell,
     ShellForm,
     User,
+    WrittenStage,
 )
 from minibuild_dockerfile.scope import is_predefined
 
@@ -94,17 +95,15 @@ _OFTEN_SYMLINK = regex(r"(/(?:bin|sbin|lib|lib32|lib64|var/run|var/lock))/")
 _ROOT = ("", "root", "0")
 
 
-def check_habits(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+def check_habits(stages: Sequence[WrittenStage], checks: Checks) -> None:
     """Check all stages, if anybody asked for it."""
     if not any(checks.config.wants(rule) for rule in TEACHING_RULES):
         return
     names: set[str] = set()
-    for stage in stages:
-        source = stage[0]
-        assert isinstance(source, From)
+    for source, instructions in stages:
         _base(source, names, checks)
-        _stage(stage, checks)
-        _arguments(stage, checks)
+        _stage(instructions, checks)
+        _arguments(instructions, checks)
         names.add(source.name)
 
 
@@ -118,9 +117,9 @@ def _base(source: From, names: set[str], checks: Checks) -> None:
         )
 
 
-def _stage(stage: Sequence[Instruction], checks: Checks) -> None:
+def _stage(instructions: Sequence[Instruction], checks: Checks) -> None:
     user, shell_stops, copied_all = "", False, False
-    for item in stage:
+    for item in instructions:
         match item:
             case User():
                 user = item.user.partition(":")[0]
@@ -175,14 +174,14 @@ def _caches(item: Run, user: str, checks: Checks) -> None:
             checks.report(CACHE_MOUNT_OWNER, message, item.head, spec.span)
 
 
-def _arguments(stage: Sequence[Instruction], checks: Checks) -> None:
+def _arguments(instructions: Sequence[Instruction], checks: Checks) -> None:
     """ARGs with a RUN between them and the first instruction that names them."""
-    for at, item in enumerate(stage):
+    for at, item in enumerate(instructions):
         for declared in item.names if isinstance(item, Arg) else ():
             name = declared.name
             use = re.compile(rf"\$(?:{re.escape(name)}\b|\{{{re.escape(name)}\b)")
             runs = 0
-            for later in stage[at:]:
+            for later in instructions[at:]:
                 if use.search(_text(later)):
                     break
                 runs += isinstance(later, Run)

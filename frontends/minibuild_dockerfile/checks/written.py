@@ -21,12 +21,13 @@ from minibuild_dockerfile.instructions import (
     Label,
     Maintainer,
     ParsedFile,
+    WrittenStage,
 )
 
 _RESERVED = ("scratch", "context")
 
 
-def check_file(parsed: ParsedFile, stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+def check_file(parsed: ParsedFile, stages: Sequence[WrittenStage], checks: Checks) -> None:
     """Check what holds for a whole file, whatever its target."""
     _casing(stages, checks)
     _stage_names(stages, checks)
@@ -75,10 +76,10 @@ def check_secret(item: Arg | Env, name: str, checks: Checks) -> None:
         checks.report(rules.SECRETS_USED_IN_ARG_OR_ENV, message, item.head)
 
 
-def _casing(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+def _casing(stages: Sequence[WrittenStage], checks: Checks) -> None:
     """All keywords in one case: that of the majority, capitals if there is none. What stands above
     the first FROM does not count."""
-    heads = [item.head for stage in stages for item in stage]
+    heads = [item.head for source, below in stages for item in (source, *below)]
     lower = sum(head.keyword == head.keyword.lower() for head in heads)
     upper = sum(head.keyword == head.keyword.upper() for head in heads)
     case = "lowercase" if lower > upper else "uppercase"
@@ -90,11 +91,9 @@ def _casing(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
             checks.report(rules.CONSISTENT_INSTRUCTION_CASING, message, head)
 
 
-def _stage_names(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+def _stage_names(stages: Sequence[WrittenStage], checks: Checks) -> None:
     seen: set[str] = set()
-    for stage in stages:
-        source = stage[0]
-        assert isinstance(source, From)
+    for source, _ in stages:
         name = source.name
         if not name:
             continue
