@@ -6,9 +6,11 @@ Read next: `copy` and `run`, the instructions that make layers.
 """
 
 import posixpath
+from typing import cast
 
 from minibuild.graph import image
 from minibuild.graph.op import File, Mkdir
+from minibuild.graph.pattern import clean
 from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Vertex
 from minibuild_dockerfile.checks import rules
@@ -73,11 +75,7 @@ def arg(state: StageState, item: Arg) -> None:
 
 def env(state: StageState, item: Env) -> None:
     """Set variables; all of them see the values from before the instruction."""
-    pairs = [
-        (state.word(p.key, item.head, p.span), state.word(p.value, item.head, p.span))
-        for p in item.pairs
-    ]
-    check_form(item, state.conversion.checks)
+    pairs = _pairs(state, item)
     for name, value in pairs:
         check_secret(item, name, state.conversion.checks)
         state.set_env(name, value)
@@ -86,14 +84,19 @@ def env(state: StageState, item: Env) -> None:
 
 def label(state: StageState, item: Label) -> None:
     """Set labels, keeping those of the base."""
-    labels = state.config.setdefault("Labels", {})
+    pairs = _pairs(state, item)
+    state.config.setdefault("Labels", {}).update(pairs)
+    state.record("LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
+
+
+def _pairs(state: StageState, item: Env | Label) -> list[tuple[str, str]]:
+    """Names and values, expanded; their form is checked."""
     pairs = [
         (state.word(p.key, item.head, p.span), state.word(p.value, item.head, p.span))
         for p in item.pairs
     ]
     check_form(item, state.conversion.checks)
-    labels.update(pairs)
-    state.record("LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
+    return pairs
 
 
 def maintainer(state: StageState, item: Maintainer) -> None:
@@ -113,7 +116,7 @@ def workdir(state: StageState, item: Workdir) -> None:
     if not path.startswith("/"):
         path = posixpath.normpath(posixpath.join("/", state.workdir, path))
     state.config["WorkingDir"] = from_slashes(path, state.platform.os)
-    made = posixpath.normpath("/" + path.lstrip("/"))
+    made = clean("/" + path)
     if made != "/":
         # The owner is the USER of this moment, by name: the solver looks it up in the base.
         epoch = state.conversion.request.build_args.get(EPOCH)
@@ -241,22 +244,21 @@ def healthcheck(state: StageState, item: Healthcheck) -> None:
     """Set or disable the health check. Values of 0 are left out: they stand for the default."""
     _note_use(state, item)
     if item.command is None:
-        check: image.Healthcheck = {"Test": ["NONE"]}
+        test = ["NONE"]
     elif isinstance(item.command, ExecForm):
-        check = {"Test": ["CMD", *item.command.argv]}
+        test = ["CMD", *item.command.argv]
     else:
-        check = {"Test": ["CMD-SHELL", item.command.text]}
-    if item.interval_ns:
-        check["Interval"] = item.interval_ns
-    if item.timeout_ns:
-        check["Timeout"] = item.timeout_ns
-    if item.start_period_ns:
-        check["StartPeriod"] = item.start_period_ns
-    if item.start_interval_ns:
-        check["StartInterval"] = item.start_interval_ns
-    if item.retries:
-        check["Retries"] = item.retries
-    state.config["Healthcheck"] = check
+        test = ["CMD-SHELL", item.command.text]
+    members = {
+        "Test": test,
+        "Interval": item.interval_ns,
+        "Timeout": item.timeout_ns,
+        "StartPeriod": item.start_period_ns,
+        "StartInterval": item.start_interval_ns,
+        "Retries": item.retries,
+    }
+    given = {name: value for name, value in members.items() if value}
+    check = state.config["Healthcheck"] = cast(image.Healthcheck, given)
     state.record(healthcheck_text(check))
 
 

@@ -11,7 +11,7 @@ import posixpath
 import re
 from itertools import takewhile
 
-from minibuild.errors import DefinitionError, RegistryError
+from minibuild.errors import DefinitionError
 from minibuild.graph import op
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
@@ -34,8 +34,7 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_heredoc
 from minibuild_dockerfile.instructions import Add, Copy, Head, Heredoc
 from minibuild_dockerfile.names import step_text
-from minibuild_dockerfile.needs import suggested
-from minibuild_dockerfile.state import StageState
+from minibuild_dockerfile.state import Conversion, StageState
 from minibuild_dockerfile.words import as_utf8
 
 _EVERYTHING = frozenset(("*", "**", "**/*"))
@@ -155,7 +154,7 @@ def _created_by(item: Copy | Add, words: _Words) -> str:
 def _destination(workdir: str, dest: str) -> str:
     """The absolute destination; a slash at its end, or a dot, says that it is a directory."""
     is_directory = dest in ("", ".") or dest.endswith(("/", "/."))
-    path = "/" + posixpath.normpath(posixpath.join("/", workdir, dest)).lstrip("/")
+    path = clean(posixpath.join("/", workdir, dest))
     return path + "/" if is_directory and path != "/" else path
 
 
@@ -188,7 +187,7 @@ def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Ac
         if git is not None or name:
             kind = "a git ref" if git is not None else "a URL"
             raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
-    tree = _copied_tree(state, item) if words.sources else None
+    tree = _copied_tree(state.conversion, item) if words.sources else None
     own = tree is not None and not isinstance(tree.op, op.LocalSource)
     for source in words.sources:
         collected.add(tree, _path(state, item, source), keep_owner=own)
@@ -228,18 +227,10 @@ def _wrong(item: Copy | Add, message: str, flag: str = "", hint: str = "") -> Do
     return DockerfileError(message, span, hint=hint)
 
 
-def _copied_tree(state: StageState, item: Copy) -> Vertex | None:
-    """The tree that --from names: a stage by name or number, a named context, or an image."""
-    conversion = state.conversion
-    if not item.from_:
-        return conversion.sources.main_context(item.head.span)
+def _copied_tree(conversion: Conversion, item: Copy) -> Vertex | None:
+    """The tree that --from names; a stage has a number, too."""
     stage = conversion.table.by_name_or_number(item.from_, item.head)
-    if stage is not None:
-        return conversion.states[stage.number].vertex
-    try:
-        return conversion.sources.find(item.from_, conversion.platform, item.head.span).vertex
-    except RegistryError as error:
-        raise suggested(error, item.from_, conversion.table.names) from None
+    return conversion.tree(item.from_, stage, item.head.span)
 
 
 def _path(state: StageState, item: Copy | Add, source: str) -> str:
@@ -299,20 +290,9 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
             "write the hash of the commit, or its first digits",
         )
     keep = item.keep_git_dir if item.keep_git_dir is not None else git.keep_git_dir
-    source = op.GitSource(
-        git.remote,
-        git.ref,
-        git.subdir,
-        words.checksum or git.checksum,
-        bool(keep),
-        git.submodules,
-        git.mtime,
-    )
-    return Vertex(
-        source,
-        (),
-        _source_note(state, item.head, f"load git source {without_credentials(git.remote)}"),
-    )
+    text = f"load git source {without_credentials(git.remote)}"
+    source = git.source(words.checksum, keep_git_dir=bool(keep))
+    return Vertex(source, (), _source_note(state, item.head, text))
 
 
 def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:

@@ -16,7 +16,7 @@ from minibuild.graph.frontend import (
     LocalContext,
     ResolvedImage,
 )
-from minibuild.graph.op import GitSource, HttpSource
+from minibuild.graph.op import HttpSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import SCRATCH
 from minibuild.graph.remote import git_url, http_filename, is_http
@@ -93,8 +93,7 @@ def _remote(item: Add, source: str, checksum: str) -> Vertex:
     note = Note("[internal] resolve SOURCE_DATE_EPOCH", item.head.span)
     git = git_url(source)
     if git is not None:
-        checksum = checksum or git.checksum
-        return Vertex(GitSource(git.remote, git.ref, git.subdir, checksum), (), note)
+        return Vertex(git.source(checksum), (), note)
     if is_http(source):
         return Vertex(HttpSource(source, http_filename(source), checksum), (), note)
     raise _wrong(item, "source must be a single HTTP(S) or Git ADD")

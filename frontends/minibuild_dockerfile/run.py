@@ -9,7 +9,6 @@ Read next: `minibuild.graph.op`, class `Exec`.
 import posixpath
 from typing import TYPE_CHECKING
 
-from minibuild.errors import RegistryError
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
@@ -18,9 +17,8 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import run_text
 from minibuild_dockerfile.instructions import ExecForm, Head, MountSpec, Run, ShellForm
 from minibuild_dockerfile.names import run_step_text
-from minibuild_dockerfile.needs import suggested
 from minibuild_dockerfile.scope import proxy_variables
-from minibuild_dockerfile.state import StageState
+from minibuild_dockerfile.state import Conversion, StageState
 
 if TYPE_CHECKING:
     from minibuild_dockerfile.mounts import Resolved
@@ -144,32 +142,22 @@ def _placed(
         mount = mount._replace(target=f"/run/buildkit/ssh_agent.{agents}")
     mount = mount._replace(target=_target(state, spec, mount.target))
     if isinstance(mount, op.BindMount):
-        tree = inputs.add(_tree(state, spec, from_))
-        return mount._replace(input=tree, source=_rooted(mount.source))
+        tree = inputs.add(_tree(state.conversion, spec, from_))
+        return mount._replace(input=tree, source=clean("/" + mount.source))
     if isinstance(mount, op.CacheMount):
-        seed = inputs.add(_tree(state, spec, from_)) if from_ else -1
+        seed = inputs.add(_tree(state.conversion, spec, from_)) if from_ else -1
         id = _cache_id(state, mount.id or clean(found.mount.target))
-        return mount._replace(id=id, input=seed, source=_rooted(mount.source))
+        return mount._replace(id=id, input=seed, source=clean("/" + mount.source))
     return mount
 
 
-def _tree(state: StageState, spec: MountSpec, name: str) -> Vertex | None:
-    """What a mount reads: the context, a stage, a named context or an image; numbers are names."""
-    conversion = state.conversion
-    if not name:
-        return conversion.sources.main_context(spec.span)
-    stage = conversion.table.by_name(name)
-    if stage is not None:
-        return conversion.states[stage.number].vertex
-    try:
-        return conversion.sources.find(name, conversion.platform, spec.span).vertex
-    except RegistryError as error:
-        raise suggested(error, name, conversion.table.names) from None
+def _tree(conversion: Conversion, spec: MountSpec, name: str) -> Vertex | None:
+    """What a mount reads; numbers are names."""
+    return conversion.tree(name, conversion.table.by_name(name), spec.span)
 
 
 def _target(state: StageState, spec: MountSpec, target: str) -> str:
-    path = posixpath.normpath(posixpath.join("/", state.workdir, target))
-    path = "/" + path.lstrip("/")
+    path = clean(posixpath.join("/", state.workdir, target))
     if path == "/":
         raise DockerfileError(
             'invalid mount target "/"',
@@ -177,10 +165,6 @@ def _target(state: StageState, spec: MountSpec, target: str) -> str:
             hint="say where to mount: target=/some/path; without a target it is the WORKDIR",
         )
     return path
-
-
-def _rooted(path: str) -> str:
-    return "/" + posixpath.normpath("/" + path).lstrip("/")
 
 
 def _cache_id(state: StageState, name: str) -> str:

@@ -9,7 +9,7 @@ Read next: `needs`, which asks for base images; `copy` and `run`, which read con
 from collections.abc import Mapping
 
 from minibuild.errors import DefinitionError, Span, located
-from minibuild.graph.context import context_vertex
+from minibuild.graph.context import context_vertex, copied
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -21,15 +21,13 @@ from minibuild.graph.frontend import (
     ResolvedImage,
 )
 from minibuild.graph.image import History, ImageConfig
-from minibuild.graph.op import Copy, File, LocalSource
+from minibuild.graph.op import LocalSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import SCRATCH, familiar_name, parse_reference
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import COMMENT
-
-_NO_IMAGE = f"docker-image://{SCRATCH}"
 
 
 class Base(NamedTuple):
@@ -98,7 +96,7 @@ class SourceVertices:
     def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:
         """A context as a tree. `name` is empty for the main one."""
         match context:
-            case ImageContext() if context.url == _NO_IMAGE:
+            case ImageContext() if context.is_scratch:
                 return Base(None, empty_config(platform))
             case ImageContext():
                 found = self._image(context.url, platform, span, f"[context {name}] ")
@@ -126,8 +124,7 @@ def as_base(vertex: Vertex | None) -> Vertex | None:
     if vertex is None or not isinstance(vertex.op, LocalSource):
         return vertex
     name = vertex.note.name.replace("load from client", "copy from client")
-    copy = File((Copy(1, (".",), "/"),))
-    return Vertex(copy, (None, vertex), vertex.note._replace(name=name))
+    return copied(vertex, note=vertex.note._replace(name=name))
 
 
 def _config_of_tree(platform: Platform, title: str) -> ImageConfig:

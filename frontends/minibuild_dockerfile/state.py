@@ -9,7 +9,7 @@ Read next: `config`, `copy`, `run`: what the instructions do.
 from collections.abc import Mapping
 from typing import Any, cast
 
-from minibuild.errors import Span
+from minibuild.errors import RegistryError, Span
 from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import WINDOWS, Platform
@@ -24,10 +24,10 @@ from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
 from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
-from minibuild_dockerfile.needs import StagePlan
+from minibuild_dockerfile.needs import StagePlan, suggested
 from minibuild_dockerfile.paths import from_slashes, to_slashes
 from minibuild_dockerfile.sources import Base, SourceVertices, as_base
-from minibuild_dockerfile.stages import StageTable
+from minibuild_dockerfile.stages import Stage, StageTable
 
 _MOST_GUESSES = 100
 """So many unknown variables of a stage get a guess at what was meant; each takes a while."""
@@ -45,6 +45,18 @@ class Conversion(NamedTuple):
     checks: Checks
     states: "dict[int, StageState]"
     budget: Budget
+
+    def tree(self, name: str, stage: Stage | None, span: Span) -> Vertex | None:
+        """What is copied or mounted from `name`: `stage`, if it names one, else a named context or
+        an image; the build context if there is no name."""
+        if not name:
+            return self.sources.main_context(span)
+        if stage is not None:
+            return self.states[stage.number].vertex
+        try:
+            return self.sources.find(name, self.platform, span).vertex
+        except RegistryError as error:
+            raise suggested(error, name, self.table.names) from None
 
 
 class StageState:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.fileop.walk import walk
-from minibuild.graph.op import Copy, File, GitSource, HttpSource, Op
-from minibuild.graph.pattern import escape_glob
+from minibuild.graph.context import unpacked
+from minibuild.graph.op import GitSource, HttpSource, Op
 from minibuild.graph.vertex import Vertex
 from minibuild.solver.inputs import open_tree
 from minibuild.solver.solver import Solver
@@ -39,8 +39,7 @@ def _candidates(source: Vertex) -> list[Vertex]:
     served = [source, *(above for above in source.inputs if above is not None)]
     files = [vertex for vertex in served if isinstance(vertex.op, HttpSource)]
     if isinstance(source.op, HttpSource):
-        unpack = Copy(1, (escape_glob(source.op.filename),), "/", unpack=True)
-        return [source, Vertex(File((unpack,)), (None, source), source.note)]
+        return [source, unpacked(source, source.op.filename)]
     return [*files, source]
 
 

@@ -8,7 +8,7 @@ an image of that name. Read next: `graph.state`, which makes such graphs.
 from collections.abc import Mapping, Sequence
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.context import context_vertex
+from minibuild.graph.context import context_vertex, copied
 from minibuild.graph.flat import FlatGraph, rebuilt
 from minibuild.graph.frontend import (
     Built,
@@ -21,12 +21,10 @@ from minibuild.graph.frontend import (
     LocalContext,
     Warn,
 )
-from minibuild.graph.op import Copy, File, ImageSource, LocalSource
+from minibuild.graph.op import ImageSource, LocalSource
 from minibuild.graph.platform import Platform
-from minibuild.graph.reference import SCRATCH, familiar_name
+from minibuild.graph.reference import familiar_name
 from minibuild.graph.vertex import IgnoreRules, Vertex
-
-_SCRATCH = f"docker-image://{SCRATCH}"
 
 
 class GraphFrontend(Frontend):
@@ -83,13 +81,12 @@ class _Sources:
     def _instead(self, context: Context, op: ImageSource, vertex: Vertex) -> Vertex | None:
         """A context in place of an image. A folder can only be read, so steps run on a copy."""
         if isinstance(context, ImageContext):
-            if context.url == _SCRATCH:
-                return None
-            return self._image(context.url, op.platform, vertex)
+            return self._of_image(context, op.platform, vertex)
         tree = context_vertex(context, op.ref, self._request.build_args, vertex.note.span)
-        if not isinstance(tree.op, LocalSource):
-            return tree
-        return Vertex(File((Copy(1, (".",), "/"),)), (None, tree), vertex.note)
+        return copied(tree, note=vertex.note) if isinstance(tree.op, LocalSource) else tree
+
+    def _of_image(self, context: ImageContext, on: Platform, vertex: Vertex) -> Vertex | None:
+        return None if context.is_scratch else self._image(context.url, on, vertex)
 
     def _tree(self, context: Context | None, op: LocalSource, vertex: Vertex) -> Vertex | None:
         """A context that the graph names as such, with the patterns that the graph gives."""
@@ -99,11 +96,8 @@ class _Sources:
                 hint=f"the build has {', '.join(sorted(self._contexts))}: see build(contexts=...)",
             )
         if isinstance(context, ImageContext):
-            if context.url == _SCRATCH:
-                return None
-            return self._image(context.url, self._request.platforms[0], vertex)
-        ignore = IgnoreRules(op.ignore)
+            return self._of_image(context, self._request.platforms[0], vertex)
         if isinstance(context, LocalContext):
             return Vertex(LocalSource(context.name, op.ignore), (), vertex.note)
-        context = context._replace(ignore=ignore)
+        context = context._replace(ignore=IgnoreRules(op.ignore))
         return context_vertex(context, op.name, self._request.build_args, vertex.note.span)

@@ -26,12 +26,10 @@ from minibuild.graph.identifier import Identified, identified, normalised, sourc
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import GitSource, HttpSource, ImageSource, LocalSource, Source
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.graph.reference import SCRATCH
 from minibuild.graph.source_policy import Judge, Policy, decided
 from minibuild.graph.vertex import Vertex, topological
 
 _IMAGES = ("docker-image", "oci-layout")
-_SCRATCH = f"docker-image://{SCRATCH}"
 
 
 class GuardedSources:
@@ -120,7 +118,7 @@ class GuardedSources:
 
     def _context(self, context: Context) -> Context:
         """What is used for a named context that is an image."""
-        if not isinstance(context, ImageContext) or context.url == _SCRATCH:
+        if not isinstance(context, ImageContext) or context.is_scratch:
             return context
         before = _image_name(context.url)
         after = self._decided(before, host_platform())

@@ -13,12 +13,13 @@ from minibuild.errors import DefinitionError, Span
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ArchiveContext, LocalContext, RemoteContext
 from minibuild.graph.literals import parse_bool
-from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
+from minibuild.graph.op import Copy, File, HttpSource, LocalSource
 from minibuild.graph.pattern import escape_glob
-from minibuild.graph.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
+from minibuild.graph.remote import InvalidRemote, git_url, http_filename, is_http
 from minibuild.graph.vertex import IgnoreRules, Note, Vertex
 
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+_ALL = Copy(1, (".",), "/")
 
 
 def context_vertex(
@@ -37,7 +38,7 @@ def context_vertex(
     else:
         what = f"[context {name}] unpack" if name else "[internal] unpack build context"
         note = Note(what, span)
-        tree = _unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
+        tree = unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
     return _without(_within(tree, context.subdir), context.ignore)
 
 
@@ -52,12 +53,15 @@ def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | Non
     except InvalidRemote as error:
         raise DefinitionError(str(error), hint="see --build-context") from None
     if git is not None:
-        return Vertex(_git_source(git, build_args), (), note)
+        keep = git.keep_git_dir
+        if keep is None:
+            keep = _switch(_KEEP_GIT_DIR, build_args)
+        return Vertex(git.source(keep_git_dir=keep), (), note)
     if not filename:
         raise DefinitionError(
             f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
         )
-    return _unpacked(Vertex(HttpSource(address, filename), (), note), filename)
+    return unpacked(Vertex(HttpSource(address, filename), (), note), filename)
 
 
 def _github(url: str) -> str:
@@ -66,13 +70,6 @@ def _github(url: str) -> str:
         return url
     head, mark, fragment = url.partition("#")
     return f"https://{head.removesuffix('.git')}.git{mark}{fragment}"
-
-
-def _git_source(git: GitUrl, build_args: Mapping[str, str]) -> GitSource:
-    keep = git.keep_git_dir
-    if keep is None:
-        keep = _switch(_KEEP_GIT_DIR, build_args)
-    return GitSource(git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime)
 
 
 def _switch(name: str, build_args: Mapping[str, str]) -> bool:
@@ -86,24 +83,27 @@ def _switch(name: str, build_args: Mapping[str, str]) -> bool:
         ) from None
 
 
-def _unpacked(tree: Vertex, filename: str) -> Vertex:
+def copied(tree: Vertex, copy: Copy = _ALL, note: Note | None = None) -> Vertex:
+    """What a copy takes of a tree, on an empty one; without a copy all of it, as root's."""
+    return Vertex(File((copy,)), (None, tree), note or tree.note)
+
+
+def unpacked(tree: Vertex, filename: str) -> Vertex:
     """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
-    unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
-    return Vertex(File((unpack,)), (None, tree), tree.note)
+    return copied(tree, Copy(1, (escape_glob(filename),), "/", unpack=True))
 
 
 def _within(tree: Vertex, subdir: str) -> Vertex:
     """A directory of the tree in its place."""
     if not subdir.strip("/"):
         return tree
-    part = Copy(1, (escape_glob(subdir.strip("/")),), "/", keep_owner=True)
-    return Vertex(File((part,)), (None, tree), tree.note)
+    return copied(tree, Copy(1, (escape_glob(subdir.strip("/")),), "/", keep_owner=True))
 
 
 def _without(tree: Vertex, ignore: IgnoreRules) -> Vertex:
     """The tree without what the patterns of its ignore file leave out."""
     if not ignore.patterns:
         return tree
-    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore.patterns)
     note = tree.note._replace(name="[internal] ignore files", ignored=ignore)
-    return Vertex(File((rest,)), (None, tree), note)
+    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore.patterns)
+    return copied(tree, rest, note)

@@ -18,6 +18,7 @@ from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Network, Ulimit
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import SCRATCH
 from minibuild.graph.vertex import IgnoreRules, Vertex
 from minibuild.startup.tuples import NamedTuple
 
@@ -33,6 +34,11 @@ class ImageContext(NamedTuple):
     """A context that is an image: `docker-image://REF` or `oci-layout://DIR:TAG`, as written."""
 
     url: str
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether it is the empty tree."""
+        return self.url == f"docker-image://{SCRATCH}"
 
 
 class RemoteContext(NamedTuple):

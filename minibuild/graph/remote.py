@@ -7,6 +7,7 @@ Read next: `context`, which makes sources of the graph from them.
 """
 
 from minibuild.graph.literals import parse_bool
+from minibuild.graph.op import GitSource
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -46,6 +47,18 @@ class GitUrl(NamedTuple):
     keep_git_dir: bool | None = None
     submodules: bool = True
     mtime: str = "checkout"
+
+    def source(self, checksum: str = "", *, keep_git_dir: bool = False) -> GitSource:
+        """The source of the graph, with what was said of it beside the URL."""
+        return GitSource(
+            self.remote,
+            self.ref,
+            self.subdir,
+            checksum or self.checksum,
+            keep_git_dir,
+            self.submodules,
+            self.mtime,
+        )
 
 
 def is_http(text: str) -> bool:
