@@ -9,6 +9,7 @@ import posixpath
 from typing import cast
 
 from minibuild.graph import image
+from minibuild.graph.frontend import EPOCH
 from minibuild.graph.op import File, Mkdir
 from minibuild.graph.pattern import clean
 from minibuild.graph.spelling import did_you_mean
@@ -37,7 +38,6 @@ from minibuild_dockerfile.instructions import (
     Workdir,
 )
 from minibuild_dockerfile.paths import from_slashes
-from minibuild_dockerfile.scope import EPOCH
 from minibuild_dockerfile.state import StageState
 
 _SHELL = ("/bin/sh", "-c")

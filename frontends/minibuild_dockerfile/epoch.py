@@ -9,6 +9,7 @@ Read next: `minibuild.frontend.epoch`, which finds the time.
 
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import (
+    EPOCH,
     Context,
     Epoch,
     FrontendRequest,
@@ -25,7 +26,7 @@ from minibuild_dockerfile.convert import read
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Add, Arg, Instruction, WrittenStage
-from minibuild_dockerfile.scope import EPOCH, SECONDS, global_args, invalid_epoch, platform_args
+from minibuild_dockerfile.scope import SECONDS, global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import SourceVertices, named_contexts
 
 _CONTEXT = "context"

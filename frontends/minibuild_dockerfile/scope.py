@@ -9,14 +9,13 @@ Read next: `stages`, which expands FROM with them; `state` for the variables ins
 from collections.abc import Iterable, Mapping
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.frontend import FrontendRequest
+from minibuild.graph.frontend import EPOCH, FrontendRequest
 from minibuild.graph.platform import Platform
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg
 from minibuild_dockerfile.limits import Budget
 
-EPOCH = "SOURCE_DATE_EPOCH"
 SECONDS = regex(r"-?[0-9]+")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"

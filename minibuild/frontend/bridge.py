@@ -15,6 +15,7 @@ from minibuild.events import Report, Warned
 from minibuild.frontend.definition import Definition
 from minibuild.frontend.loader import frontend_for
 from minibuild.graph.frontend import (
+    EPOCH,
     Finding,
     Frontend,
     FrontendRequest,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from minibuild.frontend.policies import GuardedSources
     from minibuild.graph.source_policy import Judge
 
-_EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_NOTES = 1000
 
 
@@ -110,9 +110,9 @@ def convert(
 
 def with_epoch(request: BuildRequest, seconds: int | None) -> BuildRequest:
     """The request with a number in SOURCE_DATE_EPOCH, or without it."""
-    arguments = {name: value for name, value in request.build_args.items() if name != _EPOCH}
+    arguments = {name: value for name, value in request.build_args.items() if name != EPOCH}
     if seconds is not None:
-        arguments[_EPOCH] = str(seconds)
+        arguments[EPOCH] = str(seconds)
     return request._replace(build_args=arguments)
 
 

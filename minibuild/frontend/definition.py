@@ -18,6 +18,7 @@ from minibuild.graph.frontend import (
     RemoteContext,
 )
 from minibuild.graph.ignore import IgnorePatterns
+from minibuild.graph.remote import is_http
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
@@ -28,6 +29,7 @@ MAX_BYTES = 16 * 1024 * 1024
 
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
 _REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
+"""How contexts begin that some other machine answers for."""
 
 
 class Definition(NamedTuple):
@@ -46,12 +48,12 @@ def read_definition(request: BuildRequest) -> Definition:
     """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
     if request.graphs:
         return _of_graph(request)
-    if is_web_address(request.file):
+    if is_http(request.file):
         request = request._replace(file="", dockerfile=_fetched(request.file, request.registries))
     directories: dict[str, str] = {}
     contexts = {name: _named(name, value, directories) for name, value in request.contexts.items()}
     main: Context
-    if is_remote(request.context):
+    if request.context.startswith(_REMOTE_SCHEMES):
         main = RemoteContext(request.context, subdir=request.context_subdir)
     elif os.path.isfile(request.context):
         archive = _archive("context", request.context, directories)
@@ -108,11 +110,6 @@ def _casing(path: str) -> str:
     return path
 
 
-def is_web_address(text: str) -> bool:
-    """Whether a Dockerfile is to come from a web server."""
-    return text.startswith(("http://", "https://"))
-
-
 def _fetched(url: str, access: RegistryAccess) -> str:
     """The text of a Dockerfile from the web; it is asked for each time."""
     import threading
@@ -131,15 +128,10 @@ def _fetched(url: str, access: RegistryAccess) -> str:
     return _text(data, without_credentials(url), "Dockerfile")
 
 
-def is_remote(text: str) -> bool:
-    """Whether a context is a URL that some other machine answers for."""
-    return text.startswith(_REMOTE_SCHEMES)
-
-
 def _named(name: str, value: str, directories: dict[str, str]) -> Context:
     if value.startswith(_IMAGE_SCHEMES):
         return ImageContext(value)
-    if is_remote(value):
+    if value.startswith(_REMOTE_SCHEMES):
         return RemoteContext(value)
     if value.startswith("target:"):
         raise UsageError(
@@ -218,13 +210,11 @@ def ignore_rules(text: str, name: str) -> IgnoreRules:
     """The patterns of the ignore file `name`. Raises `DefinitionError`."""
     from minibuild.graph.ignore_file import parse
 
-    rules = parse(text)
-    for rule in rules:
-        if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
-            _check(rule.pattern, Span(name, rule.line, rule.line), text)
-    return IgnoreRules(
-        tuple(rule.pattern for rule in rules), name, tuple(rule.line for rule in rules)
-    )
+    rules = parse(text, name)
+    for pattern, line in zip(rules.patterns, rules.lines, strict=True):
+        if pattern == "!" or "[" in pattern or "\\" in pattern:
+            _check(pattern, Span(name, line, line), text)
+    return rules
 
 
 def _check(pattern: str, span: Span, text: str) -> None:

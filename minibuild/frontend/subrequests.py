@@ -85,7 +85,12 @@ def definition_of(
     definition = read_definition(request)
     if isinstance(definition.context, LocalContext):
         return definition
-    return _fetched(request, definition, finder, report, cancelled, scratch, judge)
+    from minibuild.frontend.question_context import Asking, with_context
+
+    with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
+        client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
+        guarded = guarded_sources(request, definition, finder, judge)
+        return with_context(definition, request, client, folder, guarded)
 
 
 def finder_of(
@@ -100,23 +105,6 @@ def finder_of(
         report=report,
         cancelled=cancelled,
     )
-
-
-def _fetched(
-    request: BuildRequest,
-    definition: Definition,
-    finder: ImageFinder,
-    report: Report,
-    cancelled: threading.Event,
-    scratch: Scratch,
-    judge: Judge | None,
-) -> Definition:
-    from minibuild.frontend.question_context import Asking, with_context
-
-    with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
-        client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
-        guarded = guarded_sources(request, definition, finder, judge)
-        return with_context(definition, request, client, folder, guarded)
 
 
 def _answer(  # noqa: PLR0913 - what surrounds a question

@@ -22,6 +22,9 @@ from minibuild.graph.reference import SCRATCH
 from minibuild.graph.vertex import IgnoreRules, Vertex
 from minibuild.startup.tuples import NamedTuple
 
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The build argument with the time that an image is said to be made at."""
+
 
 class LocalContext(NamedTuple):
     """A context that is a directory; the graph names it as `LocalSource(name)`."""
@@ -218,7 +221,7 @@ class Frontend(Protocol):
 
     def epoch(self, request: FrontendRequest) -> Epoch:
         """What SOURCE_DATE_EPOCH means: a number, unless the language knows more than that."""
-        text = request.build_args.get("SOURCE_DATE_EPOCH", "")
+        text = request.build_args.get(EPOCH, "")
         if text and not text.removeprefix("-").isdecimal():
             raise DefinitionError(
                 f"invalid SOURCE_DATE_EPOCH: {text}",

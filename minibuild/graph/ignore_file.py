@@ -9,29 +9,18 @@ Read next: `minibuild.graph.ignore`.
 """
 
 from minibuild.graph.pattern import clean
-from minibuild.startup.tuples import NamedTuple
+from minibuild.graph.vertex import IgnoreRules
 
 
-class IgnoreLine(NamedTuple):
-    """One pattern, relative to the root of the context, and the line it stands on."""
-
-    pattern: str
-    line: int
-
-
-def parse(text: str) -> tuple[IgnoreLine, ...]:
-    """The patterns of an ignore file, in order."""
+def parse(text: str, name: str = "") -> IgnoreRules:
+    """The patterns of the ignore file `name`, in order, relative to the root of the context."""
     lines = text.removeprefix("\ufeff").split("\n")
-    return tuple(
-        IgnoreLine(_pattern(line.strip()), number)
+    written = {
+        number: _pattern(line.strip())
         for number, line in enumerate(lines, 1)
         if not line.startswith("#") and line.strip()
-    )
-
-
-def ignore_patterns(text: str) -> tuple[str, ...]:
-    """Just the patterns of an ignore file."""
-    return tuple(line.pattern for line in parse(text))
+    }
+    return IgnoreRules(tuple(written.values()), name, tuple(written))
 
 
 def _pattern(text: str) -> str:

@@ -63,8 +63,8 @@ def _is_domain(first: str) -> bool:
     return "." in first or ":" in first or first == "localhost" or first.lower() != first
 
 
-def _invalid(text: str, why: str) -> DefinitionError:
-    return DefinitionError(f"invalid reference format: {text!r}: {why}")
+def _invalid(text: str, why: str, hint: str = "") -> DefinitionError:
+    return DefinitionError(f"invalid reference format: {text!r}: {why}", hint=hint)
 
 
 def _split_name(rest: str) -> tuple[str, str]:
@@ -88,7 +88,8 @@ def parse_reference(text: str) -> Reference:
         try:
             digest = parse_digest(digest_text)
         except InvalidDigest as error:
-            raise _invalid(text, str(error)) from None
+            hint = "behind an @ stands sha256: and 64 hex digits; a tag stands behind a colon"
+            raise _invalid(text, str(error), hint) from None
     tag = ""
     # A colon after the last slash begins a tag; one before it belongs to a port.
     if ":" in rest.rpartition("/")[2]:

@@ -20,11 +20,11 @@ from minibuild.buildkit.show import as_json, as_text
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import SourceText
 from minibuild.graph.frontend import FrontendRequest, LocalContext, ResolvedImage
-from minibuild.graph.ignore_file import ignore_patterns
+from minibuild.graph.ignore_file import parse as read_ignore_file
 from minibuild.graph.op import Exec, ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.state import Mount, diff, image, local, merge, scratch
-from minibuild.graph.vertex import IgnoreRules, Vertex
+from minibuild.graph.vertex import Vertex
 from minibuild.serve.caps import LLB_CAPS
 from tests.support.resolver import FakeResolver
 
@@ -49,7 +49,7 @@ def vertex_of(dockerfile: str, args: dict[str, str], ignore: str = "") -> Vertex
         AMD64,
         build_args=args,
         allow=frozenset(("network.host", "security.insecure")),
-        context=LocalContext("context", IgnoreRules(ignore_patterns(ignore))),
+        context=LocalContext("context", read_ignore_file(ignore)),
     )
     return convert(request, Resolver(), lambda _: None).images[0].vertex
 

@@ -14,9 +14,8 @@ from minibuild_dockerfile.subrequests import outline, targets
 from minibuild.errors import BuildError, SourceText, Span
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.ignore import IgnorePatterns
-from minibuild.graph.ignore_file import ignore_patterns
+from minibuild.graph.ignore_file import parse as read_ignore_file
 from minibuild.graph.platform import Platform
-from minibuild.graph.vertex import IgnoreRules
 from tests.support.resolver import FakeResolver
 
 _AMD64 = Platform("linux", "amd64")
@@ -41,12 +40,12 @@ def run(data: bytes) -> None:
         parse(source)
     except DockerfileError as error:
         assert 1 <= error.span.first <= error.span.last, error.span
-    patterns = ignore_patterns(text[:2000])
+    rules = read_ignore_file(text[:2000])
     request = FrontendRequest(
         source,
         (_AMD64,),
         _AMD64,
-        context=LocalContext("context", IgnoreRules(patterns)),
+        context=LocalContext("context", rules),
         build_args={"B": "1"},
     )
     resolver = FakeResolver(_IMAGES)
@@ -62,6 +61,6 @@ def run(data: bytes) -> None:
         except DockerfileError:
             pass
     try:
-        IgnorePatterns(patterns).excluded("a/b.c")
+        IgnorePatterns(rules.patterns).excluded("a/b.c")
     except BuildError:
         pass

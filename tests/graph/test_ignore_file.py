@@ -2,7 +2,8 @@
 
 import pytest
 
-from minibuild.graph.ignore_file import IgnoreLine, ignore_patterns, parse
+from minibuild.graph.ignore_file import parse
+from minibuild.graph.vertex import IgnoreRules
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,8 @@ from minibuild.graph.ignore_file import IgnoreLine, ignore_patterns, parse
     ],
 )
 def test_patterns(text: str, expected: tuple[str, ...]) -> None:
-    assert ignore_patterns(text) == expected
+    assert parse(text).patterns == expected
 
 
 def test_line_numbers() -> None:
-    assert parse("# c\n\na\n!b") == (IgnoreLine("a", 3), IgnoreLine("!b", 4))
+    assert parse("# c\n\na\n!b", "n") == IgnoreRules(("a", "!b"), "n", (3, 4))

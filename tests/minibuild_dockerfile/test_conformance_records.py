@@ -19,7 +19,7 @@ from minibuild.graph.frontend import (
     ImageContext,
     LocalContext,
 )
-from minibuild.graph.ignore_file import ignore_patterns
+from minibuild.graph.ignore_file import parse as read_ignore_file
 from minibuild.graph.op import Exec, File, ImageSource, LocalSource, Merge
 from minibuild.graph.platform import Platform, parse_platform
 from minibuild.graph.vertex import IgnoreRules, Vertex
@@ -40,7 +40,7 @@ def _convert(case: Path, resolver: LayoutResolver) -> FrontendResult:
     path = case / record.get("dockerfile", "Dockerfile")
     platform = parse_platform(record["platform"]) if "platform" in record else NATIVE
     ignore = case / "context" / ".dockerignore"
-    patterns = ignore_patterns(ignore.read_text()) if ignore.exists() else ()
+    patterns = read_ignore_file(ignore.read_text()).patterns if ignore.exists() else ()
     contexts: dict[str, Context] = {
         name: ImageContext(url) if url.startswith("image:") else LocalContext(name)
         for name, url in record.get("contexts", {}).items()
