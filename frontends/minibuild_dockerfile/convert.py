@@ -13,7 +13,7 @@ Read next: `parse`, then `stages`.
 from collections.abc import Callable
 from typing import Any
 
-from minibuild.errors import BuildError, Span, located
+from minibuild.errors import BuildError, located
 from minibuild.graph.frontend import (
     Built,
     Finding,
@@ -28,13 +28,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile import config
 from minibuild_dockerfile import instructions as words
 from minibuild_dockerfile.checks import rules, written
-from minibuild_dockerfile.checks.report import (
-    CheckConfig,
-    Checks,
-    in_order,
-    parse_check,
-    without_reason,
-)
+from minibuild_dockerfile.checks.report import Checks, check_config, in_order
 from minibuild_dockerfile.copy import copy_or_add
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, ParsedFile, WrittenStage
@@ -48,7 +42,6 @@ from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, m
 from minibuild_dockerfile.state import Conversion, StageState
 
 _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
-_CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 _CARRY_OUT: dict[type[Any], Callable[[StageState, Any], None]] = {
     words.Arg: config.arg,
@@ -161,7 +154,7 @@ def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Dockerfile:
 
 def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn) -> Checks:
     """The checks of a file, with what was found while it was read."""
-    checks = Checks(_check_config(parsed, request), warn)
+    checks = Checks(check_config(parsed, request.build_args), warn)
     for span in parsed.empty_continuations:
         checks.report_at(rules.NO_EMPTY_CONTINUATION, "Empty continuation line", span)
     return checks
@@ -184,16 +177,6 @@ def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) ->
 
         check_habits(stages, checks)
     return Dockerfile(request, parsed, args, stages, checks)
-
-
-def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
-    """What the build argument or the directive says; the argument wins."""
-    if (text := request.build_args.get(_CHECK_ARGUMENT)) is not None:
-        return parse_check(text, Span(request.source.name, 1, 1), f"build-arg:{_CHECK_ARGUMENT}")
-    directive = parsed.directives.check
-    if directive is None:
-        return CheckConfig()
-    return parse_check(without_reason(directive.value), directive.span)
 
 
 def table_of(definition: Dockerfile, platform: Platform) -> tuple[StageTable, dict[str, str]]:

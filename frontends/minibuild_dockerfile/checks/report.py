@@ -7,7 +7,7 @@ A comment `# check=skip=A` right above an instruction is about just that one.
 Read next: `written`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Finding, Warn, ignore_findings
@@ -15,9 +15,10 @@ from minibuild.graph.literals import parse_bool
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks.rules import Rule
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.instructions import Head
+from minibuild_dockerfile.instructions import Head, ParsedFile
 
 _ALL = "all"
+_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 _HINT = "write it like check=skip=RuleA,RuleB;error=true, or check=skip=all"
 
 
@@ -41,12 +42,20 @@ class CheckConfig(NamedTuple):
         )
 
 
-def without_reason(text: str) -> str:
+def check_config(parsed: ParsedFile, build_args: Mapping[str, str]) -> CheckConfig:
+    """The configuration of a file."""
+    if (text := build_args.get(_ARGUMENT)) is not None:
+        return _parse(text, Span(parsed.source.name, 1, 1), f"build-arg:{_ARGUMENT}")
+    directive = parsed.directives.check
+    return _parse(_without_reason(directive.value), directive.span) if directive else CheckConfig()
+
+
+def _without_reason(text: str) -> str:
     """The value of a directive; what follows a space is the author's reason for it."""
     return text.strip(" ").partition(" ")[0]
 
 
-def parse_check(text: str, span: Span, where: str = "check options") -> CheckConfig:
+def _parse(text: str, span: Span, where: str = "check options") -> CheckConfig:
     """The configuration that the value of a check directive gives. `where` is for errors."""
     config = CheckConfig()
     for part in text.strip().split(";", 2) if text.strip() else ():
@@ -135,7 +144,7 @@ def _of_comments(head: Head) -> CheckConfig:
         key, equals, value = comment.text.partition("=")
         if equals and key.strip().lower() == "check" and value.strip():
             try:
-                return parse_check(without_reason(value), head.span)
+                return _parse(_without_reason(value), head.span)
             except DockerfileError:
                 break
     return CheckConfig()
