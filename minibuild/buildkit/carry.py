@@ -8,11 +8,11 @@ import socket
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import Messages, split
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 
 if TYPE_CHECKING:
     from minibuild.buildkit.secure import SecureSocket
@@ -53,10 +53,10 @@ def _write_now(connected: socket.socket, data: bytes) -> int:
         return 0  # The thread that writes meets the error, too.
 
 
-def carry_inside(connection: Connection, call: Messages, kind: Any) -> None:
-    """The same by messages of a call; `kind` is the class `BytesMessage`. What comes is taken in by
-    the thread that reads the connection around: to wake another one takes longer."""
-    rest, one_at_a_time = b"", threading.Lock()
+def carry_inside(connection: Connection, call: Messages) -> None:
+    """The same by messages of a call, each a `BytesMessage`. What comes is taken in by the thread
+    that reads the connection around: to wake another one takes longer."""
+    rest, one_at_a_time, kind = b"", threading.Lock(), api_type("BytesMessage")
 
     def receive() -> None:
         nonlocal rest

@@ -10,18 +10,18 @@ from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.messages import ANSWER, Messages, status_headers
-from minibuild.buildkit.rpc import CANCELLED, UNIMPLEMENTED, UNKNOWN, Failure, Types
+from minibuild.buildkit.rpc import CANCELLED, UNIMPLEMENTED, UNKNOWN, Failure
 from minibuild.buildkit.stream import Stream
 from minibuild.startup.tuples import NamedTuple
 
 
 class Method(NamedTuple):
-    """What answers a call: a function of a message of the class `request` and the call, which
+    """What answers a call: a function of a message of the kind `request` and the call, which
     returns a message or, if it `streams`, yields many. A function that `takes_many` gets no
     message, but reads them from the call."""
 
     function: Callable[[Any, "ServerCall"], Any]
-    request: Any
+    request: str
     streams: bool = False
     takes_many: bool = False
 
@@ -29,7 +29,7 @@ class Method(NamedTuple):
 class ServerCall(Messages):
     """A call of the other side. What is put `afterwards` is done when the answer is on its way."""
 
-    def __init__(self, stream: Stream, kind: Any) -> None:
+    def __init__(self, stream: Stream, kind: str) -> None:
         super().__init__(stream, kind)
         self.afterwards = ExitStack()
         self._has_begun = False
@@ -66,11 +66,11 @@ class ServerCall(Messages):
         self.stream.finish(status if self._has_begun else (*ANSWER, *status))
 
 
-def answer_call(methods: Mapping[str, Method], types: Types, stream: Stream) -> None:
+def answer_call(methods: Mapping[str, Method], stream: Stream) -> None:
     """Answer a call. `methods` are by their paths: `/SERVICE/METHOD`."""
     path = dict(stream.headers).get(":path", "")
     method = methods.get(path)
-    call = ServerCall(stream, types["Empty"] if method is None else method.request)
+    call = ServerCall(stream, "Empty" if method is None else method.request)
     failure = None
     try:
         if method is None:
@@ -84,7 +84,7 @@ def answer_call(methods: Mapping[str, Method], types: Types, stream: Stream) -> 
         logging.getLogger(__name__).exception("%s failed", path)
         failure = Failure(f"{type(error).__name__}: {error}", UNKNOWN)
     with call.afterwards, suppress(Failure):  # It is gone.
-        call.end(status_headers(failure, types))
+        call.end(status_headers(failure))
 
 
 def _answer(method: Method, call: ServerCall) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.http2 import Connection
-from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, Failure, Metadata, Types, api_types
+from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, Failure, Metadata, api_type
 from minibuild.buildkit.stream import Stream
 
 _HEAD_BYTES = 5
@@ -21,11 +21,11 @@ ANSWER: Headers = ((":status", "200"), ("content-type", "application/grpc"))
 
 
 class Messages:
-    """The messages of a call: those that come are of the class `kind`."""
+    """The messages of a call: those that come are of the kind `kind`, see `api_type`."""
 
-    def __init__(self, stream: Stream, kind: Any) -> None:
+    def __init__(self, stream: Stream, kind: str) -> None:
         self.stream = stream
-        self._parse = kind.FromString
+        self._parse = api_type(kind).FromString
 
     def send(self, *messages: Any, wait: bool = True) -> bool:
         """Send messages, or their bytes. Returns whether the other side still listens. With `wait`
@@ -54,7 +54,7 @@ class Messages:
 class ClientCall(Messages):
     """A call to a service of the other side."""
 
-    def __init__(self, connection: Connection, path: str, metadata: Metadata, kind: Any) -> None:
+    def __init__(self, connection: Connection, path: str, metadata: Metadata, kind: str) -> None:
         """Begin it. Raises `Failure` if the connection has ended."""
         headers = [(":method", "POST"), (":scheme", "http"), (":path", path)]
         headers += [(":authority", "localhost"), ("te", "trailers"), ANSWER[1]]
@@ -100,20 +100,20 @@ def _details(encoded: str) -> Sequence[tuple[str, bytes]]:
 
     try:
         data = b64decode(encoded + "=" * (-len(encoded) % 4))
-        found = api_types()["RpcStatus"].FromString(data).details
+        found = api_type("RpcStatus").FromString(data).details
     except (ValueError, DecodeError):
         return ()
     return [(one.type_url.rpartition("/")[2], one.value) for one in found]
 
 
-def status_headers(failure: Failure | None, types: Types) -> Headers:
+def status_headers(failure: Failure | None) -> Headers:
     """How a server ends a call."""
     if failure is None:
         return (("grpc-status", "0"),)
     from base64 import b64encode
     from urllib.parse import quote
 
-    details = b64encode(failure.status(types).SerializeToString()).decode()
+    details = b64encode(failure.status().SerializeToString()).decode()
     return (
         ("grpc-status", str(failure.code)),
         ("grpc-message", quote(failure.message, safe=_PLAIN)),

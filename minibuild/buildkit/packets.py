@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import write_all
 from minibuild.linux.cursor import Cursor
@@ -291,14 +291,14 @@ def _make_symlink(fd: int, name: str, target: str) -> None:
     os.symlink(target, name, dir_fd=fd)
 
 
-def listing(types: Any, folder: str) -> Iterator[tuple[str, Any]]:
+def listing(folder: str) -> Iterator[tuple[str, Any]]:
     """The entries below a folder, in the order of the protocol: bytes compared, `/` lowest."""
     known: dict[tuple[int, int], str] = {}
     pending = [("", folder)]
     while pending:
         relative, path = pending.pop()
         if relative:
-            yield path, entry_of(types, relative, path, None, known)
+            yield path, entry_of(relative, path, None, known)
         if os.path.isdir(path) and not os.path.islink(path):
             names = sorted(os.listdir(path), key=os.fsencode, reverse=True)
             pending += [
@@ -307,12 +307,12 @@ def listing(types: Any, folder: str) -> Iterator[tuple[str, Any]]:
 
 
 def entry_of(
-    types: Any, relative: str, path: str, dir_fd: int | None, known: dict[tuple[int, int], str]
+    relative: str, path: str, dir_fd: int | None, known: dict[tuple[int, int], str]
 ) -> Any:
     """The message `Stat` of what is at a path, which is `relative` for the other side. `known` has
     the files that were listed, for hardlinks to them."""
     found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    entry = types["Stat"](path=relative, modTime=found.st_mtime_ns, mode=go_mode(found.st_mode))
+    entry = api_type("Stat")(path=relative, modTime=found.st_mtime_ns, mode=go_mode(found.st_mode))
     entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
     if stat.S_ISLNK(found.st_mode):
         entry.linkname = os.readlink(path, dir_fd=dir_fd)

@@ -6,13 +6,12 @@ Rules: https://grpc.io/docs/guides/status-codes/, moby/buildkit `util/grpcerrors
 Read next: `messages`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from minibuild.buildkit.proto import messages
 from minibuild.errors import UsageError
 
-Types = Mapping[str, Any]
 Metadata = Sequence[tuple[str, str]]
 UNKNOWN = 2
 CANCELLED = 1
@@ -23,7 +22,7 @@ UNAVAILABLE = 14
 
 
 def check_installed() -> None:
-    """Raise `UsageError` if the Python package for HTTP/2 is missing."""
+    """Raise `UsageError` if a Python package that is needed is missing."""
     try:
         import hpack  # noqa: F401
     except ImportError:
@@ -31,11 +30,12 @@ def check_installed() -> None:
             "this needs the Python package hpack",
             hint="install it with: pip install 'minibuild[buildkit]'",
         ) from None
+    messages("ops", "api")
 
 
-def api_types() -> Types:
-    """The messages of LLB and of the services. Raises `UsageError` without the library."""
-    return messages("ops", "api")
+def api_type(name: str) -> Any:
+    """The class of a message of LLB or of the services. Raises `UsageError` without the library."""
+    return messages("ops", "api")[name]
 
 
 class Failure(Exception):
@@ -50,9 +50,9 @@ class Failure(Exception):
         self.code = code
         self.details = tuple(details)
 
-    def status(self, types: Types) -> Any:
+    def status(self) -> Any:
         """The failure as a message `RpcStatus`."""
-        status = types["RpcStatus"](code=self.code, message=self.message)
+        status = api_type("RpcStatus")(code=self.code, message=self.message)
         for name, data in self.details:
             status.details.add(type_url=f"github.com/moby/buildkit/{name}", value=data)
         return status

@@ -13,7 +13,7 @@ from typing import Any
 
 from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.packets import CHUNK_BYTES, DATA, FIN, REQ, STAT, entry_of
-from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.client.session import Services
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.pattern import clean, has_wildcard
@@ -30,18 +30,17 @@ class Lent(NamedTuple):
     only: str = ""
 
 
-def file_sync(types: Types, folders: Mapping[str, Lent]) -> Services:
+def file_sync(folders: Mapping[str, Lent]) -> Services:
     """The service, for folders by their names."""
-    sender = _Sender(types, folders)
-    copy = Method(sender.send, types["Packet"], streams=True, takes_many=True)
+    sender = _Sender(folders)
+    copy = Method(sender.send, "Packet", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSync": {"DiffCopy": copy}}
 
 
 class _Sender:
     """The calls of the service."""
 
-    def __init__(self, types: Types, folders: Mapping[str, Lent]) -> None:
-        self._types = types
+    def __init__(self, folders: Mapping[str, Lent]) -> None:
         self._folders = folders
 
     def send(self, _: None, call: ServerCall) -> Iterator[Any]:
@@ -50,14 +49,14 @@ class _Sender:
         name = asked.get("dir-name", [""])[0]
         if name not in self._folders:
             raise Failure(f"no access allowed to dir {name!r}", NOT_FOUND)
-        packet = self._types["Packet"]
+        packet = api_type("Packet")
         lent = self._folders[name]
         root = os.open(lent.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             wanted = _Wanted(root, [lent.only] if lent.only else asked.get("followpaths", ()))
             ignored = IgnorePatterns(asked.get("exclude-patterns", ()))
             paths = []
-            for path, entry in _entries(self._types, root, wanted, ignored):
+            for path, entry in _entries(root, wanted, ignored):
                 paths.append(path)
                 yield packet(type=STAT, stat=entry)
             yield packet(type=STAT)
@@ -134,13 +133,11 @@ def _led_to(root: int, path: str) -> Iterator[str]:
         return
 
 
-def _entries(
-    types: Types, root: int, wanted: _Wanted, ignored: IgnorePatterns
-) -> Iterator[tuple[str, Any]]:
+def _entries(root: int, wanted: _Wanted, ignored: IgnorePatterns) -> Iterator[tuple[str, Any]]:
     """The entries of a folder in the order of the protocol. An excluded directory is left out
     unless something below it may be brought back."""
     known: dict[tuple[int, int], str] = {}
-    levels = [_list(types, root, "", known, wanted)]
+    levels = [_list(root, "", known, wanted)]
     while levels:
         found = next(levels[-1], None)
         if found is None:
@@ -152,18 +149,18 @@ def _entries(
             continue
         yield path, entry
         if is_directory:
-            levels.append(_list(types, root, path, known, wanted))
+            levels.append(_list(root, path, known, wanted))
 
 
 def _list(
-    types: Types, root: int, directory: str, known: dict[tuple[int, int], str], wanted: _Wanted
+    root: int, directory: str, known: dict[tuple[int, int], str], wanted: _Wanted
 ) -> Iterator[tuple[str, Any]]:
     fd = os.open(directory or ".", DIRECTORY, dir_fd=root)
     try:
         for name in sorted(os.listdir(fd), key=os.fsencode):
             path = f"{directory}/{name}" if directory else name
             if wanted(path):
-                yield path, entry_of(types, path, name, fd, known)
+                yield path, entry_of(path, name, fd, known)
     finally:
         os.close(fd)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.packets import Receiver
-from minibuild.buildkit.rpc import Failure, Types
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.client.session import Services
 from minibuild.errors import BuildError
 from minibuild.exporter.destination import open_destination
@@ -26,18 +26,17 @@ _IS_BYTES = b"\x0a"
 """The first byte of a message that has bytes of an archive; one of a packet is another."""
 
 
-def file_send(types: Types, outputs: Sequence[Output], stdout_fd: int = 1) -> Services:
+def file_send(outputs: Sequence[Output], stdout_fd: int = 1) -> Services:
     """The service, for outputs by their numbers."""
-    taker = _Taker(types, outputs, stdout_fd)
-    copy = Method(taker.take, types["BytesMessage"], streams=True, takes_many=True)
+    taker = _Taker(outputs, stdout_fd)
+    copy = Method(taker.take, "BytesMessage", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSend": {"DiffCopy": copy}}
 
 
 class _Taker:
     """The calls of the service."""
 
-    def __init__(self, types: Types, outputs: Sequence[Output], stdout_fd: int) -> None:
-        self._types = types
+    def __init__(self, outputs: Sequence[Output], stdout_fd: int) -> None:
         self._outputs = outputs
         self._stdout_fd = stdout_fd
 
@@ -59,13 +58,13 @@ class _Taker:
             raise Failure(str(error)) from None
 
     def _archive(self, dest: str, messages: Iterator[bytes]) -> None:
-        kind = self._types["BytesMessage"]
+        kind = api_type("BytesMessage")
         with open_destination(dest, self._stdout_fd) as file:
             for data in messages:
                 file.write(kind.FromString(data).data)
 
     def _folder(self, dest: str, messages: Iterator[bytes]) -> Iterator[bytes]:
-        packet = self._types["Packet"]
+        packet = api_type("Packet")
         wanted: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
         def ask(**fields: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from minibuild.attest.call import call_of
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import Failure, Types, api_types, check_installed
+from minibuild.buildkit.rpc import Failure, api_type, check_installed
 from minibuild.client.connection import connected
 from minibuild.client.folders import Lent, file_sync
 from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
@@ -70,7 +70,6 @@ def build_remotely(
     `root` is the folder of the store, which is only read, for images; `scratch` makes a folder.
     """
     check_installed()
-    types = api_types()
     report = serialised(report)
     session = os.urandom(12).hex()
     graphs = []
@@ -90,15 +89,15 @@ def build_remotely(
     exports = [(place.type, cache_export(place)) for place in request.cache_to]
     stores = stores_of(request)
     with closing(SshReader(request.ssh)) as agents, connected(address) as connection:
-        lent = lending(types, SecretReader(request.secrets), _agent(agents), _logins(request))
+        lent = lending(SecretReader(request.secrets), _agent(agents), _logins(request))
         services = {
             **lent,
-            **file_sync(types, _folders(request)),
-            **file_send(types, outputs),
-            **content(types, stores),
+            **file_sync(_folders(request)),
+            **file_send(outputs),
+            **content(stores),
         }
-        with open_session(connection, types, session, services, _shared_key(request)):
-            remote = _Remote(connection, types, request, session, cancelled, exports)
+        with open_session(connection, session, services, _shared_key(request)):
+            remote = _Remote(connection, request, session, cancelled, exports)
             listener = Listener(report)
             solved = remote.solve(graphs, outputs, listener)
     give_names(request, solved)
@@ -119,14 +118,12 @@ class _Remote:
     def __init__(
         self,
         connection: Connection,
-        types: Types,
         request: BuildRequest,
         session: str,
         cancelled: threading.Event,
         exports: Sequence[tuple[str, Mapping[str, str]]],
     ) -> None:
         self._connection = connection
-        self._types = types
         self._request = request
         self._session = session
         self._cancelled = cancelled
@@ -137,7 +134,7 @@ class _Remote:
         self, graphs: Sequence[_Graph], outputs: Sequence[Output], listener: Listener
     ) -> Mapping[str, str]:
         """Solve graphs, and wait for the outputs. Returns what the daemon says of them."""
-        asked = self._types["SolveRequest"](Ref=self._ref, Session=self._session)
+        asked = api_type("SolveRequest")(Ref=self._ref, Session=self._session)
         asked.Entitlements.extend(sorted(self._request.allow))
         asked.FrontendAttrs.update(_attributes(self._request))
         for output in outputs:
@@ -172,7 +169,7 @@ class _Remote:
 
     def _open(self, method: str, request: Any, answer: str) -> ClientCall:
         metadata = [("buildkit-controlapi-buildid", self._ref)]
-        call = ClientCall(self._connection, method, metadata, self._types[answer])
+        call = ClientCall(self._connection, method, metadata, answer)
         call.send(request)
         call.finish()
         return call
@@ -183,11 +180,11 @@ class _Remote:
 
     def _returned(self, graphs: Sequence[_Graph]) -> Any:
         """The results of the graphs, with the configs of their images, as they are handed back."""
-        returned = self._types["ReturnRequest"]()
+        returned = api_type("ReturnRequest")()
         several = self._request.multi_platform
         platforms = []
         for graph in graphs:
-            solve = self._types["GatewaySolveRequest"](
+            solve = api_type("GatewaySolveRequest")(
                 allowResultReturn=True, allowResultArrayRef=True
             )
             solve.Definition.ParseFromString(graph.definition)
@@ -211,7 +208,7 @@ class _Remote:
         return returned
 
     def _watch(self, listener: Listener) -> None:
-        asked = self._types["StatusRequest"](Ref=self._ref)
+        asked = api_type("StatusRequest")(Ref=self._ref)
         with suppress(Failure):  # The other calls say what matters.
             for message in self._open(f"{_CONTROL}/Status", asked, "StatusResponse"):
                 listener.take(message)

@@ -15,7 +15,7 @@ from minibuild.buildkit.carry import carry_inside
 from minibuild.buildkit.dispatch import Method, ServerCall, answer_call, services
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.buildkit.stream import Stream
 
 _SESSION = "/moby.buildkit.v1.Control/Session"
@@ -28,23 +28,23 @@ Services = Mapping[str, Mapping[str, Method]]
 
 @contextmanager
 def open_session(
-    connection: Connection, types: Types, name: str, lent: Services, shared_key: str
+    connection: Connection, name: str, lent: Services, shared_key: str
 ) -> Iterator[None]:
     """Offer services to the builder under the session's id, until the block ends. By the shared key
     the builder knows folders that it has seen before."""
     methods, answering = dict(services(lent)), list[threading.Thread]()
 
     def accept(stream: Stream) -> None:
-        arguments = methods, types, stream
+        arguments = methods, stream
         answering.append(threading.Thread(target=answer_call, args=arguments, daemon=True))
         answering[-1].start()
 
     metadata = [("uuid", name), ("sharedkey", shared_key)]
     metadata += [("grpc-method", path) for path in methods]
     words = [(f"x-docker-expose-session-{key}", value) for key, value in metadata]
-    inner, kind = Connection(accept), types["BytesMessage"]
-    call = ClientCall(connection, _SESSION, words, kind)
-    threading.Thread(target=carry_inside, args=(inner, call, kind), daemon=True).start()
+    inner = Connection(accept)
+    call = ClientCall(connection, _SESSION, words, "BytesMessage")
+    threading.Thread(target=carry_inside, args=(inner, call), daemon=True).start()
     try:
         yield
     finally:
@@ -55,34 +55,28 @@ def open_session(
 
 
 def lending(
-    types: Types,
     secret: Callable[[str], bytes | None],
     agent: Callable[[str], str | None],
     login: Callable[[str], tuple[str, str] | None],
 ) -> Services:
     """Secrets, agents and logins. Each is found by its id, or is None."""
-    lend = _Lending(types, secret, agent, login)
-    forward = Method(lend.forward_agent, types["BytesMessage"], streams=True, takes_many=True)
+    lend = _Lending(secret, agent, login)
+    forward = Method(lend.forward_agent, "BytesMessage", streams=True, takes_many=True)
     return {
-        "moby.buildkit.secrets.v1.Secrets": {
-            "GetSecret": Method(lend.secret, types["GetSecretRequest"])
-        },
+        "moby.buildkit.secrets.v1.Secrets": {"GetSecret": Method(lend.secret, "GetSecretRequest")},
         "moby.sshforward.v1.SSH": {
-            "CheckAgent": Method(lend.check_agent, types["CheckAgentRequest"]),
+            "CheckAgent": Method(lend.check_agent, "CheckAgentRequest"),
             "ForwardAgent": forward,
         },
-        "moby.filesync.v1.Auth": {
-            "Credentials": Method(lend.credentials, types["CredentialsRequest"])
-        },
-        "grpc.health.v1.Health": {"Check": Method(lend.health, types["Empty"])},
+        "moby.filesync.v1.Auth": {"Credentials": Method(lend.credentials, "CredentialsRequest")},
+        "grpc.health.v1.Health": {"Check": Method(lend.health, "Empty")},
     }
 
 
 class _Lending:
     """The calls of these services."""
 
-    def __init__(self, types: Types, secret: Any, agent: Any, login: Any) -> None:
-        self._types = types
+    def __init__(self, secret: Any, agent: Any, login: Any) -> None:
         self._secret = secret
         self._agent = agent
         self._login = login
@@ -91,19 +85,19 @@ class _Lending:
         value = self._secret(request.ID)
         if value is None:
             raise Failure(f"secret {request.ID}: not found", NOT_FOUND)
-        return self._types["GetSecretResponse"](data=value)
+        return api_type("GetSecretResponse")(data=value)
 
     def check_agent(self, request: Any, call: ServerCall) -> Any:
         if self._agent(request.ID or "default") is None:
             raise Failure(f"unset ssh forward key {request.ID or 'default'}", NOT_FOUND)
-        return self._types["Empty"]()
+        return api_type("Empty")()
 
     def credentials(self, request: Any, call: ServerCall) -> Any:
         user, secret = self._login(request.Host) or ("", "")
-        return self._types["CredentialsResponse"](Username=user, Secret=secret)
+        return api_type("CredentialsResponse")(Username=user, Secret=secret)
 
     def health(self, request: Any, call: ServerCall) -> Any:
-        return self._types["HealthResponse"](status=1)
+        return api_type("HealthResponse")(status=1)
 
     def forward_agent(self, _: None, call: ServerCall) -> Iterator[Any]:
         """One connection to an agent."""
@@ -123,4 +117,4 @@ class _Lending:
 
             threading.Thread(target=up, daemon=True).start()
             while data := agent.recv(_CHUNK_BYTES):
-                yield self._types["BytesMessage"](data=data)
+                yield api_type("BytesMessage")(data=data)

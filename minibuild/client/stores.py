@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.dispatch import Method, ServerCall
-from minibuild.buildkit.rpc import ALREADY_EXISTS, NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import ALREADY_EXISTS, NOT_FOUND, Failure, api_type
 from minibuild.client.session import Services
 from minibuild.digest import InvalidDigest, digest_hex, parse_digest
 
@@ -22,14 +22,14 @@ _COMMIT = 2
 _CHUNK_BYTES = 1 << 20
 
 
-def content(types: Types, folders: Mapping[str, str]) -> Services:
+def content(folders: Mapping[str, str]) -> Services:
     """The service, for layouts by the names of their stores."""
-    stores = _Stores(types, folders)
-    write = Method(stores.write, types["ContentWriteRequest"], streams=True, takes_many=True)
+    stores = _Stores(folders)
+    write = Method(stores.write, "ContentWriteRequest", streams=True, takes_many=True)
     return {
         "containerd.services.content.v1.Content": {
-            "Info": Method(stores.info, types["ContentInfoRequest"]),
-            "Read": Method(stores.read, types["ContentReadRequest"], streams=True),
+            "Info": Method(stores.info, "ContentInfoRequest"),
+            "Read": Method(stores.read, "ContentReadRequest", streams=True),
             "Write": write,
         }
     }
@@ -38,8 +38,7 @@ def content(types: Types, folders: Mapping[str, str]) -> Services:
 class _Stores:
     """The calls of the service."""
 
-    def __init__(self, types: Types, folders: Mapping[str, str]) -> None:
-        self._types = types
+    def __init__(self, folders: Mapping[str, str]) -> None:
         self._folders = folders
 
     def _blob(self, call: ServerCall, digest: str) -> str:
@@ -61,7 +60,7 @@ class _Stores:
 
     def info(self, request: Any, call: ServerCall) -> Any:
         """How large a blob is. Raises `Failure`."""
-        answer = self._types["ContentInfoResponse"]()
+        answer = api_type("ContentInfoResponse")()
         answer.info.digest = request.digest
         answer.info.size = self._size(self._blob(call, request.digest), request.digest)
         return answer
@@ -75,7 +74,7 @@ class _Stores:
         with open(path, "rb") as file:
             file.seek(position)
             while position < end and (data := file.read(min(_CHUNK_BYTES, end - position))):
-                yield self._types["ContentReadResponse"](offset=position, data=data)
+                yield api_type("ContentReadResponse")(offset=position, data=data)
                 position += len(data)
 
     def write(self, _: None, call: ServerCall) -> Iterator[Any]:
@@ -92,7 +91,7 @@ class _Stores:
                     incoming.add(request.offset, request.data)
                 if request.action == _COMMIT:
                     incoming.commit()
-                yield self._types["ContentWriteResponse"](
+                yield api_type("ContentWriteResponse")(
                     action=request.action,
                     offset=incoming.size,
                     total=incoming.total,

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from minibuild.attest.statement import PREDICATE_TYPE, REFERENCE_DIGEST
+from minibuild.buildkit.rpc import api_type
 from minibuild.graph.reference import parse_reference
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.oci.content import BlobSource, read_document
@@ -54,13 +55,12 @@ def attestation_chain(
         root, source = signed = registry.find(reference)
     else:
         root = Descriptor(OCI_INDEX, found.digest, content.size(found.digest))
-    types = build.builder.types
-    chain = types["AttestationChain"](Root=root.digest, ImageManifest=image.digest)
+    chain = api_type("AttestationChain")(Root=root.digest, ImageManifest=image.digest)
 
     def add(blob: Descriptor) -> bytes:
         """Put a blob into the chain."""
         data = read_document(source, blob, _STATEMENT_BYTES)
-        made = types["Blob"](data=data)
+        made = api_type("Blob")(data=data)
         made.descriptor.media_type, made.descriptor.digest = blob.media_type, blob.digest
         made.descriptor.size = blob.size
         made.descriptor.annotations.update(blob.annotations)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minibuild.buildkit.dispatch import Method, ServerCall
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.build import Build, Builder
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
@@ -28,7 +28,6 @@ class Bridge:
 
     def __init__(self, builder: Builder, control: Control, gateway: Gateway) -> None:
         self._builder = builder
-        self._types = builder.types
         self._control = control
         self._gateway = gateway
 
@@ -55,7 +54,7 @@ class Bridge:
         def answer(message: Any, call: ServerCall) -> Any:
             return function(self._build(call), message)
 
-        return Method(answer, self._types[request])
+        return Method(answer, request)
 
     def _build(self, call: ServerCall) -> Build:
         """The build that a call belongs to. Raises `Failure`."""
@@ -66,7 +65,7 @@ class Bridge:
 
     def ping(self, build: Build, request: Any) -> Any:
         """What the builder can do."""
-        answer = self._types["PongResponse"](Workers=[self._control.worker()])
+        answer = api_type("PongResponse")(Workers=[self._control.worker()])
         for cap in FRONTEND_CAPS:
             answer.FrontendAPICaps.add(ID=cap, Enabled=True)
         for cap in LLB_CAPS:
@@ -80,26 +79,26 @@ class Bridge:
             for ref in (result.ref, *result.refs.refs.values()):
                 if ref.id:
                     build.solve(ref.id)
-        return self._types["GatewaySolveResponse"](result=result)
+        return api_type("GatewaySolveResponse")(result=result)
 
     def evaluate(self, build: Build, request: Any) -> Any:
         """Do the steps of a result, for a client that wants to know whether they succeed."""
         build.solve(request.Ref)
-        return self._types["Empty"]()
+        return api_type("Empty")()
 
     def give_back(self, build: Build, request: Any) -> Any:
         """The client's last word on what is to be built."""
         build.give_back(request)
-        return self._types["Empty"]()
+        return api_type("Empty")()
 
     def inputs(self, build: Build, request: Any) -> Any:
         """The definitions that the build began with."""
-        return self._types["InputsResponse"](Definitions=build.asked.FrontendInputs)
+        return api_type("InputsResponse")(Definitions=build.asked.FrontendInputs)
 
     def warn(self, build: Build, request: Any) -> Any:
         """Show a warning of the client's own with the progress."""
         build.status.warn(request)
-        return self._types["Empty"]()
+        return api_type("Empty")()
 
     # --- files of results ---
 
@@ -107,23 +106,23 @@ class Bridge:
         """The bytes of a file, or some of them."""
         part = (request.Range.Offset, request.Range.Length) if request.HasField("Range") else ()
         data = build.files(request.Ref).read(request.FilePath, *part)
-        return self._types["ReadFileResponse"](Data=data)
+        return api_type("ReadFileResponse")(Data=data)
 
     def read_dir(self, build: Build, request: Any) -> Any:
         """What is in a directory."""
         entries = build.files(request.Ref).list(request.DirPath, request.IncludePattern)
-        return self._types["ReadDirResponse"](entries=entries)
+        return api_type("ReadDirResponse")(entries=entries)
 
     def stat_file(self, build: Build, request: Any) -> Any:
         """What a file is."""
         stat = build.files(request.Ref).stat(request.Path)
-        return self._types["StatFileResponse"](stat=stat)
+        return api_type("StatFileResponse")(stat=stat)
 
     # --- sources ---
 
     def image_config(self, build: Build, request: Any) -> Any:
         """The config of an image, and the digest that its name has."""
-        source = self._types["SourceOp"](identifier=f"docker-image://{request.Ref}")
+        source = api_type("SourceOp")(identifier=f"docker-image://{request.Ref}")
         allow(build, source, request.Platform, policies_of(request.SourcePolicies))
         return image_config(build, request, source)
 

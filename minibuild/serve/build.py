@@ -15,7 +15,7 @@ from typing import Any
 
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.packets import Wanted
-from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
@@ -63,8 +63,7 @@ class Builder:
     """What all builds share: the store, the sessions, the folders that are kept, and one `folder`
     for what is not."""
 
-    def __init__(self, types: Types, config: Config, folder: str) -> None:
-        self.types = types
+    def __init__(self, config: Config, folder: str) -> None:
         self.config = config
         self.folder = folder
         self.root = config.root
@@ -73,7 +72,7 @@ class Builder:
         self.children = Children()
         self.conversions = Conversions()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
-        self.history = BuildHistory(types, self.root)
+        self.history = BuildHistory(self.root)
         self.finished = False
         self._builds: dict[str, Build] = {}
         self._ended: dict[str, StatusStream] = {}
@@ -214,7 +213,7 @@ class Build:
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
         self.asked = asked
-        self.status = StatusStream(builder.types)
+        self.status = StatusStream()
         self.results: dict[str, Prepared] = {}
         self.cache_imports = list(asked.Cache.Imports)
         self.described: dict[bytes, Any] = {}
@@ -377,7 +376,7 @@ class Build:
             if name not in self._files:
                 archive = os.path.join(self.folder, f"files-{name}")
                 self.solve(name, [Output("tar", archive)])
-                self._files[name] = ResultFiles(self.builder.types, archive)
+                self._files[name] = ResultFiles(archive)
             return self._files[name]
 
     def _in_child(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from minibuild.buildkit.carry import carry
 from minibuild.buildkit.dispatch import Method, answer_call
 from minibuild.buildkit.http2 import Connection
-from minibuild.buildkit.rpc import Types
 from minibuild.serve.listening import ListeningSocket
 
 if TYPE_CHECKING:
@@ -30,9 +29,8 @@ _HANDSHAKE_S = 10.0
 class CallServer:
     """The services that clients call. `methods` are by their paths: `/SERVICE/METHOD`."""
 
-    def __init__(self, methods: Mapping[str, Method], types: Types) -> None:
+    def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
-        self._types = types
         self._stopped = threading.Event()
         self._changed = threading.Condition()
         self._connections: set[Connection] = set()
@@ -102,9 +100,7 @@ class CallServer:
                 self._carry(SecureSocket(secure))
 
     def _carry(self, connected: "socket.socket | SecureSocket") -> None:
-        connection = Connection(
-            lambda stream: self._run(answer_call, self._methods, self._types, stream)
-        )
+        connection = Connection(lambda stream: self._run(answer_call, self._methods, stream))
         with self._changed:
             self._connections.add(connection)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from minibuild import __version__
 from minibuild.buildkit.dispatch import Method, ServerCall
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Build, Builder
@@ -31,31 +31,29 @@ class Control:
     def __init__(self, builder: Builder, gateway: Gateway) -> None:
         self._builder = builder
         self._gateway = gateway
-        self._types = builder.types
-        self._housekeeping = Housekeeping(builder.types, builder.root, builder.environment)
+        self._housekeeping = Housekeeping(builder.root, builder.environment)
 
     def methods(self) -> dict[str, Method]:
         """The calls by their names."""
-        types = self._types
         return {
-            "ListWorkers": Method(self.list_workers, types["ListWorkersRequest"]),
-            "Info": Method(self.info, types["Empty"]),
-            "Session": Method(self.session, types["BytesMessage"], streams=True, takes_many=True),
-            "Solve": Method(self.solve, types["SolveRequest"]),
-            "Status": Method(self.status, types["StatusRequest"], streams=True),
-            "ListenBuildHistory": Method(self.history, types["BuildHistoryRequest"], streams=True),
-            "UpdateBuildHistory": Method(self.update_history, types["UpdateBuildHistoryRequest"]),
-            "DiskUsage": Method(self.disk_usage, types["DiskUsageRequest"]),
-            "Prune": Method(self.prune, types["PruneRequest"], streams=True),
+            "ListWorkers": Method(self.list_workers, "ListWorkersRequest"),
+            "Info": Method(self.info, "Empty"),
+            "Session": Method(self.session, "BytesMessage", streams=True, takes_many=True),
+            "Solve": Method(self.solve, "SolveRequest"),
+            "Status": Method(self.status, "StatusRequest", streams=True),
+            "ListenBuildHistory": Method(self.history, "BuildHistoryRequest", streams=True),
+            "UpdateBuildHistory": Method(self.update_history, "UpdateBuildHistoryRequest"),
+            "DiskUsage": Method(self.disk_usage, "DiskUsageRequest"),
+            "Prune": Method(self.prune, "PruneRequest", streams=True),
         }
 
     def worker(self) -> Any:
         """The one worker, as clients list it."""
         host = host_platform()
-        platform = self._types["Platform"](
+        platform = api_type("Platform")(
             OS=host.os, Architecture=host.architecture, Variant=host.variant
         )
-        return self._types["WorkerRecord"](
+        return api_type("WorkerRecord")(
             ID="minibuild",
             Labels={
                 "org.mobyproject.buildkit.worker.executor": "oci",
@@ -66,7 +64,7 @@ class Control:
         )
 
     def _version(self) -> Any:
-        return self._types["BuildkitVersion"](
+        return api_type("BuildkitVersion")(
             package="minibuild",
             version=_BUILDKIT,
             revision=__version__,
@@ -74,14 +72,14 @@ class Control:
         )
 
     def list_workers(self, request: Any, call: ServerCall) -> Any:
-        return self._types["ListWorkersResponse"](record=[self.worker()])
+        return api_type("ListWorkersResponse")(record=[self.worker()])
 
     def info(self, request: Any, call: ServerCall) -> Any:
-        return self._types["InfoResponse"](buildkitVersion=self._version())
+        return api_type("InfoResponse")(buildkitVersion=self._version())
 
     def session(self, request: None, call: ServerCall) -> Iterable[Any]:
         """Carry the bytes of a session for as long as it lasts."""
-        made = Session(self._types, call.metadata)
+        made = Session(call.metadata)
         sessions = self._builder.sessions
         sessions.add(made)
         try:
@@ -100,7 +98,7 @@ class Control:
         outcome: Mapping[str, str] | Failure = Failure("the build broke off")
         try:
             outcome = self._answer(build, request)
-            return self._types["SolveResponse"](ExporterResponse=outcome)
+            return api_type("SolveResponse")(ExporterResponse=outcome)
         except Failure as failure:
             outcome = failure
             raise
@@ -133,11 +131,11 @@ class Control:
     def update_history(self, request: Any, call: ServerCall) -> Any:
         """Pin or remove a build of the past. Raises `Failure`."""
         self._builder.history.update(request)
-        return self._types["Empty"]()
+        return api_type("Empty")()
 
     def disk_usage(self, request: Any, call: ServerCall) -> Any:
         """What the store holds. Raises `Failure`."""
-        return self._types["DiskUsageResponse"](record=self._housekeeping.usage(request.filter))
+        return api_type("DiskUsageResponse")(record=self._housekeeping.usage(request.filter))
 
     def prune(self, request: Any, call: ServerCall) -> Iterator[Any]:
         """Make the store smaller, and say what went. Raises `Failure`."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildkit.packets import go_mode
-from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.graph.ignore import compiled
 
 if TYPE_CHECKING:
@@ -36,10 +36,9 @@ _KINDS = {
 class ResultFiles:
     """The files in an archive."""
 
-    def __init__(self, types: Types, archive: str) -> None:
+    def __init__(self, archive: str) -> None:
         import tarfile
 
-        self._types = types
         self._archive = tarfile.open(archive)  # noqa: SIM115 (it lives as long as this does)
         root = tarfile.TarInfo("")  # The archive has no entry of it.
         root.type, root.mode = tarfile.DIRTYPE, 0o755
@@ -74,7 +73,7 @@ class ResultFiles:
 
     def _stat(self, name: str, entry: "TarInfo") -> Any:
         target = self._entries[entry.linkname] if entry.islnk() else entry
-        made = self._types["Stat"](
+        made = api_type("Stat")(
             path=name.rpartition("/")[2] or "/",
             mode=go_mode(_KINDS.get(target.type, stat.S_IFREG) | target.mode),
             uid=target.uid,

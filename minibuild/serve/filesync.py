@@ -24,7 +24,7 @@ from minibuild.buildkit.packets import (
     Wanted,
     listing,
 )
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.listing import Listing
@@ -38,7 +38,7 @@ _ARCHIVE_BYTES = 64 << 10
 
 def ask_for(session: Session, wanted: Wanted) -> ClientCall:
     """Ask a client for a folder, which can be received later. Raises `Failure`."""
-    return session.open(_RECEIVE, session.types["Packet"], wanted.metadata())
+    return session.open(_RECEIVE, "Packet", wanted.metadata())
 
 
 def receive(
@@ -54,7 +54,7 @@ def receive(
 
     Raises `Failure`, also for what a client must not send.
     """
-    packet = session.types["Packet"]
+    packet = api_type("Packet")
     call = ask_for(session, wanted) if asked is None else asked
     known = Listing() if known is None else known
     if wanted.again:
@@ -112,10 +112,10 @@ class _Counted:
 def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str, str]) -> None:
     """Send an archive to output `number` of the client. `answer` is what the build answers; a
     client writes it down beside the archive."""
-    kind = session.types["BytesMessage"]
+    kind = api_type("BytesMessage")
     metadata = [("buildkit-attachable-exporter-id", str(number))]
     metadata += [(f"exporter-md-{key}", value) for key, value in answer.items()]
-    call = session.open(_SEND, kind, metadata)
+    call = session.open(_SEND, "BytesMessage", metadata)
     while (data := file.read(_ARCHIVE_BYTES)) and call.send(kind(data=data)):
         pass
     call.delivered()  # A client says that it has it if it wants no file.
@@ -123,16 +123,16 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
 
 def send_folder(session: Session, number: int, folder: str) -> None:
     """Send a folder to output `number` of the client, which asks for the files that it wants."""
-    packet = session.types["Packet"]
+    packet = api_type("Packet")
     # All platforms come as one folder: a client may remove what it has besides.
     metadata = [
         ("buildkit-attachable-exporter-id", str(number)),
         ("buildkit-exporter-multi-platform", "1"),
     ]
-    call = session.open(_SEND, packet, metadata)
+    call = session.open(_SEND, "Packet", metadata)
     try:
         paths = []
-        for path, entry in listing(session.types, folder):
+        for path, entry in listing(folder):
             paths.append(path)
             call.send(packet(type=STAT, stat=entry))
         call.send(packet(type=STAT))

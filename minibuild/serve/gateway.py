@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.rpc import api_type
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
@@ -54,11 +55,11 @@ class Gateway:
         if getattr(request.Definition, "def"):
             definition = guarded(build, request.Definition, extra)
             part = ResultPart(definition, host_platform())
-            result = build.builder.types["Result"]()
+            result = api_type("Result")()
             _offer(build, result.ref, prepare(build, part), request.Definition)
             return result
         if not request.Frontend:
-            result = build.builder.types["Result"]()  # an empty tree
+            result = api_type("Result")()  # an empty tree
             result.ref.SetInParent()
             return result
         check_frontend(request.Frontend, attributes)
@@ -95,7 +96,7 @@ class Gateway:
         made = with_logins(build, made, definition.image_names())
         if method is not None:
             return self._answer(build, made, method)
-        needs = Needs(build.builder.types)
+        needs = Needs()
         made, parts = _parts(build, made)
         for part in parts:
             needs.add(part.definition)
@@ -109,7 +110,7 @@ class Gateway:
 
     def _said(self, build: Build, metadata: Mapping[str, bytes]) -> Any:
         """A result that is an answer, and no files."""
-        result = build.builder.types["Result"](metadata=metadata)
+        result = api_type("Result")(metadata=metadata)
         result.ref.SetInParent()
         return result
 
@@ -142,13 +143,13 @@ def _part(
     arguments = {k: v for k, v in made.build_args.items() if k != "BUILDKIT_MULTI_PLATFORM"}
     single = made._replace(platforms=(platform,) if platform else (), build_args=arguments)
     answer = ask(build, single, "llb", judge)
-    definition = build.builder.types["Definition"].FromString(answer["definition"])
+    definition = api_type("Definition").FromString(answer["definition"])
     return _Part(_judged(single, judge), definition, answer["config"])
 
 
 def _result(build: Build, whole: Prepared, parts: Sequence[_Part]) -> Any:
     """The results of a Dockerfile: one, or one for each platform."""
-    result = build.builder.types["Result"]()
+    result = api_type("Result")()
     if not whole.request.multi_platform:
         (part,) = parts
         whole.definition, whole.config = part.definition, part.config
@@ -175,6 +176,6 @@ def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
 
 def _cache_imports(build: Build, request: Any, attributes: Mapping[str, str]) -> Sequence[Any]:
     """The caches that a client wants to be read: beside a definition, or as an attribute."""
-    kind = build.builder.types["CacheOptionsEntry"]
+    kind = api_type("CacheOptionsEntry")
     found = [kind(**entry) for entry in cache_imports(attributes)]
     return [*getattr(request, "CacheImports", ()), *found]

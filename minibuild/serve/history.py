@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.digest import (
     Digest,
     InvalidDigest,
@@ -44,12 +44,11 @@ _CHUNK_BYTES = 1 << 20
 class BuildHistory:
     """The builds of one store."""
 
-    def __init__(self, types: Types, root: str) -> None:
-        self._types = types
+    def __init__(self, root: str) -> None:
         self._folder = os.path.join(root, "history")
         self._blobs = os.path.join(self._folder, "blobs")
         self._images = os.path.join(root, "blobs", "sha256")
-        self._past = Past(types, root)
+        self._past = Past(root)
         self._active: dict[str, Any] = {}
         self._answered = set[str]()
         self._followers: set[queue.SimpleQueue[Any]] = set()
@@ -110,7 +109,7 @@ class BuildHistory:
         descriptor.media_type, descriptor.digest, descriptor.size = media_type, digest, len(data)
 
     def _tell(self, kind: int, record: Any) -> None:
-        event = self._types["BuildHistoryEvent"](type=kind, record=record)
+        event = api_type("BuildHistoryEvent")(type=kind, record=record)
         with self._lock:
             for follower in self._followers:
                 follower.put(event)
@@ -152,7 +151,7 @@ class BuildHistory:
             if not request.EarlyExit:
                 self._followers.add(follower)
         try:
-            event = self._types["BuildHistoryEvent"]
+            event = api_type("BuildHistoryEvent")
             found = [event(type=STARTED, record=record) for record in running]
             if not request.ActiveOnly:
                 found += [event(type=COMPLETE, record=record) for record in self._complete()]
@@ -188,7 +187,7 @@ class BuildHistory:
 
         try:
             with open(path, "rb") as file:
-                return self._types["BuildHistoryRecord"].FromString(file.read())
+                return api_type("BuildHistoryRecord").FromString(file.read())
         except (OSError, DecodeError):
             return None  # the folder of blobs, or a file that was removed or torn
 
@@ -229,7 +228,7 @@ class BuildHistory:
         """Keep the trace of a build, which clients ask for by their wish to have all of it."""
         from minibuild.serve.traces import MEDIA_TYPE, trace_of
 
-        parse = self._types["StatusResponse"].FromString
+        parse = api_type("StatusResponse").FromString
         self._keep(record.trace, MEDIA_TYPE, trace_of(record, map(parse, self._replay(record))))
         self._write(record)
 

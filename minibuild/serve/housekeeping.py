@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minibuild.buildkit.rpc import Failure, Types
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.errors import BuildError
 from minibuild.serve.answers import failure_of
 from minibuild.session.environment import Environment
@@ -25,8 +25,7 @@ _FOR_ALL = "type!=internal,type!=frontend"
 class Housekeeping:
     """The store in `root`, for the account that serves it."""
 
-    def __init__(self, types: Types, root: str, environment: Environment) -> None:
-        self._types = types
+    def __init__(self, root: str, environment: Environment) -> None:
         self._root = root
         self._environment = environment
 
@@ -80,7 +79,7 @@ class Housekeeping:
         return done.stdout
 
     def _record(self, item: UsageRecord) -> Any:
-        record = self._types["UsageRecord"](
+        record = api_type("UsageRecord")(
             ID=item.id,
             Size=item.size_bytes,
             Description=item.description,

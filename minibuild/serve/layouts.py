@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.digest import digest_strings, parse_digest
 from minibuild.image.layout_folder import LayoutFolder
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
@@ -77,12 +77,10 @@ def send_layout(session: Session, store: str, folder: str) -> Mapping[str, Any]:
 
 def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
     """Write one blob, unless the store has it."""
-    request = session.types["ContentWriteRequest"]
+    request = api_type("ContentWriteRequest")
     total = os.path.getsize(path)
 
-    call = session.open(
-        _WRITE, session.types["ContentWriteResponse"], [("buildkit-attachable-store-id", store)]
-    )
+    call = session.open(_WRITE, "ContentWriteResponse", [("buildkit-attachable-store-id", store)])
     call.send(request(action=_STAT, ref=f"blob-{digest}", total=total, expected=digest))
     position = 0
     with open(path, "rb") as file:
@@ -104,9 +102,8 @@ class _Reader:
         self._seen: set[str] = set()
 
     def size(self, digest: str) -> int:
-        types = self._session.types
-        asked = types["ContentInfoRequest"](digest=digest)
-        answer = self._session.call(_INFO, asked, types["ContentInfoResponse"], self._metadata)
+        asked = api_type("ContentInfoRequest")(digest=digest)
+        answer = self._session.call(_INFO, asked, "ContentInfoResponse", self._metadata)
         return int(answer.info.size)
 
     def document(self, digest: str, size: int) -> Mapping[str, Any]:
@@ -143,11 +140,10 @@ class _Reader:
             raise Failure(f"invalid digest {digest!r}")
         self._seen.add(digest)
         path = os.path.join(self._folder, "blobs", "sha256", hexadecimal)
-        types = self._session.types
-        asked = types["ContentReadRequest"](digest=digest, size=size)
+        asked = api_type("ContentReadRequest")(digest=digest, size=size)
         hashed = hashlib.sha256()
         with open(path, "wb") as file:
-            call = self._session.open(_READ, types["ContentReadResponse"], self._metadata)
+            call = self._session.open(_READ, "ContentReadResponse", self._metadata)
             call.send(asked)
             call.finish()
             for message in call:

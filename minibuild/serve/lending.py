@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.errors import DefinitionError
 from minibuild.graph.reference import parse_reference
 from minibuild.serve.session import Session, is_absent
@@ -53,9 +53,9 @@ def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]
         except DefinitionError:
             named.add(_DOCKER_HUB)
     hosts = sorted(named)
-    request, response = session.types["CredentialsRequest"], session.types["CredentialsResponse"]
+    request = api_type("CredentialsRequest")
     asked = [request(Host=_ITS_REGISTRY if host == _DOCKER_HUB else host) for host in hosts]
-    answers = session.calls(_CREDENTIALS, asked, response)
+    answers = session.calls(_CREDENTIALS, asked, "CredentialsResponse")
     found = zip(hosts, answers, strict=True)
     return {host: (one.Username, one.Secret) for host, one in found if one.Secret}
 
@@ -74,9 +74,9 @@ def secrets(session: Session, ids: Iterable[str]) -> tuple[Secret, ...]:
     """The secrets that the client has of these. Raises `Failure`."""
     found = []
     for name in sorted(set(ids)) if session.offers(_SECRET) else ():
-        asked = session.types["GetSecretRequest"](ID=name)
+        asked = api_type("GetSecretRequest")(ID=name)
         try:
-            answer = session.call(_SECRET, asked, session.types["GetSecretResponse"])
+            answer = session.call(_SECRET, asked, "GetSecretResponse")
         except Failure as failure:
             if is_absent(failure):
                 continue
@@ -91,9 +91,9 @@ def agents(
     """A socket for each agent that the client has of these, for as long as the resources live."""
     found = []
     for number, name in enumerate(sorted(set(ids)) if session.offers(_CHECK) else ()):
-        asked = session.types["CheckAgentRequest"](ID=name)
+        asked = api_type("CheckAgentRequest")(ID=name)
         try:
-            session.call(_CHECK, asked, session.types["Empty"])
+            session.call(_CHECK, asked, "Empty")
         except Failure:
             continue  # The step says that there is no such agent.
         path = os.path.join(folder, f"agent-{number}")
@@ -129,9 +129,9 @@ class _Agent:
                 threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
 
     def _carry(self, connection: socket.socket) -> None:
-        kind = self._session.types["BytesMessage"]
+        kind = api_type("BytesMessage")
         with connection, suppress(OSError, Failure):
-            call = self._session.open(_FORWARD, kind, [("buildkit.ssh.id", self._name)])
+            call = self._session.open(_FORWARD, "BytesMessage", [("buildkit.ssh.id", self._name)])
 
             def read() -> None:
                 with suppress(OSError):

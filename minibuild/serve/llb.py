@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import decode
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.errors import BuildError, SourceText
 from minibuild.graph.flat import flatten
 from minibuild.graph.frontend import StepAttestation
@@ -91,8 +91,7 @@ def common_options(build: "Build") -> dict[str, Any]:
 def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared:
     """The build of definitions. `multi`: the outputs are those for several platforms, however many
     there are. Raises `Failure`."""
-    types = build.builder.types
-    graphs, needs, sources = [], Needs(types), dict[str, SourceText]()
+    graphs, needs, sources = [], Needs(), dict[str, SourceText]()
     for part in parts:
         vertex = _decoded(build, part.definition, needs)
         said = [
@@ -236,7 +235,7 @@ def _part(
     platform: Platform | None = None,
     said: Sequence[ClientAttestation] = (),
 ) -> ResultPart:
-    definition = build.builder.types["Definition"]() if prepared is None else prepared.definition
+    definition = api_type("Definition")() if prepared is None else prepared.definition
     config = metadata.get(f"{CONFIG}{suffix}", b"")
     call = None if prepared is None else prepared.calls[0]
     return ResultPart(definition, platform or host_platform(), config, call, said)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import platform_of, source_of
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import VertexInfo, silent
@@ -40,13 +40,12 @@ if TYPE_CHECKING:
 def image_config(build: "Build", asked: Any, source: Any) -> Any:
     """The message `ResolveImageConfigResponse` to a request, about the source that may be used for
     the image. Raises `Failure`."""
-    types = build.builder.types
-    image = source_of(types["Op"](source=source))
+    image = source_of(api_type("Op")(source=source))
     if not isinstance(image, ImageSource):
         raise Failure(f"a policy has {source.identifier} used for {asked.Ref}: it is no image")
     made = _request(build, asked.ResolveMode, image.ref)
     found = _image(build, made, image.ref, platform_of(asked.Platform))
-    return types["ResolveImageConfigResponse"](
+    return api_type("ResolveImageConfigResponse")(
         Digest=found.digest, Config=found.document, Ref=found.resolved.source.ref
     )
 
@@ -69,9 +68,8 @@ def describe_source(build: "Build", asked: Any) -> Any:
 
 
 def _described(build: "Build", asked: Any) -> Any:
-    types = build.builder.types
-    message = types["Op"](source=asked.Source, platform=asked.Platform)
-    answer = types["ResolveSourceMetaResponse"](Source=asked.Source)
+    message = api_type("Op")(source=asked.Source, platform=asked.Platform)
+    answer = api_type("ResolveSourceMetaResponse")(Source=asked.Source)
     try:
         source = source_of(message)
         if isinstance(source, ImageSource):
@@ -102,8 +100,8 @@ def _ask_the_web(
     build: "Build", message: Any, source: GitSource | HttpSource, asked: Any, answer: Any
 ) -> None:
     data = message.SerializeToString()
-    needs = Needs(build.builder.types)
-    definition = build.builder.types["Definition"]()
+    needs = Needs()
+    definition = api_type("Definition")()
     getattr(definition, "def").append(data)
     needs.add_llb(definition)
     lent = agents(build.session, needs.agents, build.folder, build.resources)

@@ -10,7 +10,7 @@ from typing import Any
 
 from minibuild.buildkit.decode import local_names
 from minibuild.buildkit.packets import Wanted
-from minibuild.buildkit.rpc import Failure, Types
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.digest import digest_bytes
 from minibuild.events import VertexInfo
 
@@ -22,8 +22,7 @@ class Needs:
     """What was found so far. `wanted` is by the names of contexts, `layouts` has where images of
     the client's layouts are, by the identifiers of their sources."""
 
-    def __init__(self, types: Types) -> None:
-        self._types = types
+    def __init__(self) -> None:
         self.wanted: dict[str, Wanted] = {}
         self.secrets: set[str] = set()
         self.agents: set[str] = set()
@@ -52,7 +51,7 @@ class Needs:
 
     def _ops(self, definition: Any) -> Iterator[tuple[Any, VertexInfo]]:
         for data in getattr(definition, "def"):
-            op = self._types["Op"].FromString(data)
+            op = api_type("Op").FromString(data)
             self._source(op.source.identifier, op.source.attrs)
             self.secrets.update(variable.ID for variable in op.exec.secretenv)
             for mount in op.exec.mounts:

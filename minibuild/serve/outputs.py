@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minibuild.buildkit.rpc import UNAVAILABLE, Failure
+from minibuild.buildkit.rpc import UNAVAILABLE, Failure, api_type
 from minibuild.serve.attributes import output_attributes
 from minibuild.serve.filesync import send_file, send_folder
 from minibuild.serve.layouts import send_layout
@@ -33,9 +33,7 @@ def asked_exporters(build: "Build") -> Sequence[Any]:
     asked = build.asked
     if asked.Exporters or not asked.ExporterDeprecated:
         return list(asked.Exporters)
-    old = build.builder.types["Exporter"](
-        Type=asked.ExporterDeprecated, Attrs=asked.ExporterAttrsDeprecated
-    )
+    old = api_type("Exporter")(Type=asked.ExporterDeprecated, Attrs=asked.ExporterAttrsDeprecated)
     return [old]
 
 
@@ -43,11 +41,10 @@ def session_exporters(build: "Build", result: Any) -> Sequence[Any]:
     """The outputs that a client names when it sees the result. Raises `Failure`."""
     if not build.asked.EnableSessionExporter:
         return ()
-    types = build.builder.types
     refs = [ref.id for ref in (result.ref, *result.refs.refs.values()) if ref.id]
-    asked = types["FindExportersRequest"](metadata=result.metadata, refs=refs)
+    asked = api_type("FindExportersRequest")(metadata=result.metadata, refs=refs)
     try:
-        return list(build.session.call(_FIND, asked, types["FindExportersResponse"]).exporters)
+        return list(build.session.call(_FIND, asked, "FindExportersResponse").exporters)
     except Failure as failure:
         if _has_none(failure):
             return ()
@@ -58,10 +55,9 @@ def end_session_exporters(build: "Build", answer: Mapping[str, str]) -> None:
     """Tell a client that named exporters what they made. Raises `Failure`."""
     if not build.asked.EnableSessionExporter:
         return
-    types = build.builder.types
-    made = types["FinalizeExportRequest"](exporter_response=answer)
+    made = api_type("FinalizeExportRequest")(exporter_response=answer)
     try:
-        build.session.call(_FINALIZE, made, types["FinalizeExportResponse"])
+        build.session.call(_FINALIZE, made, "FinalizeExportResponse")
     except Failure as failure:
         if not _has_none(failure):
             raise

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minibuild.buildkit.rpc import UNKNOWN, Types
+from minibuild.buildkit.rpc import UNKNOWN, api_type
 from minibuild.record.records import BuildRecord, Records
 from minibuild.record.replay import events
 from minibuild.serve.status import StatusStream, set_time
@@ -22,8 +22,7 @@ _ID = regex(r"[0-9a-f]{8}")
 class Past:
     """The records of the store in `root`."""
 
-    def __init__(self, types: Types, root: str) -> None:
-        self._types = types
+    def __init__(self, root: str) -> None:
         self._records = Records(root)
         self._lent = (os.path.join(os.path.abspath(root), "contexts"), "minibuild-build-")
 
@@ -44,7 +43,7 @@ class Past:
         )
 
     def _record(self, build: BuildRecord) -> Any:
-        record = self._types["BuildHistoryRecord"](Ref=build.id, Frontend="dockerfile.v0")
+        record = api_type("BuildHistoryRecord")(Ref=build.id, Frontend="dockerfile.v0")
         source, target = build.data.get("source", {}), str(build.data.get("target", ""))
         attributes = {
             "context": build.context,
@@ -72,7 +71,7 @@ class Past:
         build = self._find(ref)
         if build is None:
             return None
-        status = StatusStream(self._types)
+        status = StatusStream()
         for event in events(build, build.steps, lambda step: None):
             status(event)
         status.close(build.started + build.seconds)

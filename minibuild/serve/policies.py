@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.source_policy import parse_policy
 from minibuild.buildkit.decode import platform_of
-from minibuild.buildkit.rpc import UNKNOWN, Failure
+from minibuild.buildkit.rpc import UNKNOWN, Failure, api_type
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
 from minibuild.graph.identifier import Identified, normalised
@@ -56,11 +56,10 @@ def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> An
         return definition
     from concurrent.futures import ThreadPoolExecutor
 
-    types = build.builder.types
-    made, renamed = types["Definition"](), dict[str, str]()
+    made, renamed = api_type("Definition")(), dict[str, str]()
     made.Source.infos.extend(definition.Source.infos)
     datas = list(getattr(definition, "def"))
-    messages = [types["Op"].FromString(data) for data in datas]
+    messages = [api_type("Op").FromString(data) for data in datas]
     sources = [message for message in messages if message.HasField("source")]
     with ThreadPoolExecutor(_AT_ONCE) as hands:
         list(hands.map(lambda op: allow(build, op.source, op.platform, extra), sources))
@@ -70,7 +69,7 @@ def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> An
         before = digest_bytes(data)
         for reference in message.inputs:
             reference.digest = renamed.get(reference.digest, reference.digest)
-        if message != types["Op"].FromString(data):
+        if message != api_type("Op").FromString(data):
             data = message.SerializeToString(deterministic=True)
         after = renamed[before] = digest_bytes(data)
         getattr(made, "def").append(data)
@@ -129,16 +128,13 @@ def _set(source: Any, identifier: str, attributes: Mapping[str, str]) -> None:
 
 def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
     """Ask the client's judge. False if it named another source, about which it is to be asked."""
-    types = build.builder.types
-    asked = types["CheckPolicyRequest"](Source={"Source": source})
+    asked = api_type("CheckPolicyRequest")(Source={"Source": source})
     if source.identifier.startswith(_OF_PLATFORMS):
         here = platform_of(platform)
         asked.Platform.OS, asked.Platform.Architecture = here.os, here.architecture
         asked.Platform.Variant, asked.Platform.OSVersion = here.variant, here.os_version
     for _ in range(_MAX_QUESTIONS):
-        answer = build.builder.sessions.get(session).call(
-            _CHECK, asked, types["CheckPolicyResponse"]
-        )
+        answer = build.builder.sessions.get(session).call(_CHECK, asked, "CheckPolicyResponse")
         if answer.HasField("request"):
             if answer.request.Source != source:
                 raise Failure(f"the policy asks about another source than {source.identifier}")
@@ -172,8 +168,8 @@ def _refusal(identifier: str, reasons: Sequence[str]) -> Failure:
 def allowed_folder(build: "Build", folder: str, extra: Sequence[Policy] = ()) -> str:
     """The folder of the client in which the Dockerfile or an ignore file is read, which is to be in
     `folder`. Raises `Failure`."""
-    source = build.builder.types["SourceOp"](identifier=f"local://{folder}")
-    allow(build, source, build.builder.types["Platform"](), extra)
+    source = api_type("SourceOp")(identifier=f"local://{folder}")
+    allow(build, source, api_type("Platform")(), extra)
     scheme, _, name = str(source.identifier).partition("://")
     if scheme != "local":
         raise Failure(
@@ -196,9 +192,8 @@ class SourceJudge:
         layouts = (address.rpartition(":")[0] for address in self._build.linked)
         if any(source.identifier.startswith(layout) for layout in layouts):
             return source  # It was asked about what that stands on.
-        types = self._build.builder.types
-        asked = types["SourceOp"](identifier=source.identifier, attrs=source.attributes)
-        message = types["Platform"]()
+        asked = api_type("SourceOp")(identifier=source.identifier, attrs=source.attributes)
+        message = api_type("Platform")()
         if platform is not None:
             message.OS, message.Architecture = platform.os, platform.architecture
             message.Variant, message.OSVersion = platform.variant, platform.os_version

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from minibuild.attest.attestor import RECORD
 from minibuild.attest.provenance import SLSA_1
 from minibuild.attest.statement import MEDIA_TYPE, PREDICATE_TYPE, as_json
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.outputs import asked_exporters
 from minibuild.serve.status import set_time
 from minibuild.session.request import BuildResult
@@ -26,7 +26,7 @@ Keep = Callable[[Any, str, bytes], None]
 def record_of(build: "Build") -> Any:
     """What there is to say of the build now."""
     asked, status = build.asked, build.status
-    record = build.builder.types["BuildHistoryRecord"](
+    record = api_type("BuildHistoryRecord")(
         Ref=asked.Ref,
         Frontend=asked.Frontend or "dockerfile.v0",
         FrontendAttrs=asked.FrontendAttrs,
@@ -40,7 +40,7 @@ def record_of(build: "Build") -> Any:
     if build.ended:
         set_time(record.CompletedAt, build.ended)
     if isinstance(build.outcome, Failure):
-        record.error.CopyFrom(build.outcome.status(build.builder.types))
+        record.error.CopyFrom(build.outcome.status())
     else:
         record.ExporterResponse.update(build.outcome)
     return record

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from minibuild.buildkit.dispatch import services
-from minibuild.buildkit.rpc import api_types, check_installed
+from minibuild.buildkit.rpc import check_installed
 from minibuild.serve import blobs, bridge, control, gateway
 from minibuild.serve.build import Builder
 from minibuild.serve.callserver import CallServer
@@ -43,7 +43,7 @@ def serve(
         scratch_folder("minibuild-build-") as folder,
         listening(addresses, certificates, config.environment.variables) as found,
     ):
-        builder = Builder(api_types(), config, folder)
+        builder = Builder(config, folder)
         server = _call_server(builder, gateway.Gateway(show))
         for endpoint in found:
             server.start(endpoint)
@@ -63,9 +63,9 @@ def _call_server(builder: Builder, made: gateway.Gateway) -> CallServer:
     found = {
         control.NAME: front.methods(),
         bridge.NAME: bridge.Bridge(builder, front, made).methods(),
-        blobs.NAME: blobs.Blobs(builder.types, builder.history).methods(),
+        blobs.NAME: blobs.Blobs(builder.history).methods(),
     }
-    return CallServer(dict(services(found)), builder.types)
+    return CallServer(dict(services(found)))
 
 
 @contextmanager

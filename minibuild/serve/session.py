@@ -15,7 +15,7 @@ from minibuild.buildkit.dispatch import ServerCall
 from minibuild.buildkit.frames import UNAVAILABLE
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, Failure, Metadata, Types
+from minibuild.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, Failure, Metadata
 
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"
@@ -25,8 +25,7 @@ _SHARED_KEY = "x-docker-expose-session-sharedkey"
 class Session:
     """One client's services. `shared_key` names the client's folder, for what is kept of it."""
 
-    def __init__(self, types: Types, metadata: Mapping[str, Sequence[str]]) -> None:
-        self.types = types
+    def __init__(self, metadata: Mapping[str, Sequence[str]]) -> None:
         self.id = metadata.get(_UUID, [""])[0]
         self.shared_key = metadata.get(_SHARED_KEY, [""])[0]
         self._methods = {method.lower() for method in metadata.get(_METHODS, ())}
@@ -36,7 +35,7 @@ class Session:
         """Carry bytes between the client and the connection, until one of them ends."""
         call.when_broken(self.close)
         call.begin()
-        carry_inside(self._connection, call, self.types["BytesMessage"])
+        carry_inside(self._connection, call)
 
     def close(self) -> None:
         """End all calls."""
@@ -46,13 +45,13 @@ class Session:
         """Whether the client has a service, by its name and that of the method."""
         return method.lower() in self._methods
 
-    def call(self, method: str, request: Any, response: Any, metadata: Metadata = ()) -> Any:
+    def call(self, method: str, request: Any, response: str, metadata: Metadata = ()) -> Any:
         """Send one message, get one. Raises `Failure`."""
         (answer,) = self.calls(method, [request], response, metadata)
         return answer
 
     def calls(
-        self, method: str, requests: Iterable[Any], response: Any, metadata: Metadata = ()
+        self, method: str, requests: Iterable[Any], response: str, metadata: Metadata = ()
     ) -> Iterator[Any]:
         """Send one message in each of several calls, all before the first answer is there. Raises
         `Failure`."""
@@ -67,8 +66,8 @@ class Session:
                 raise Failure("the client did not answer", UNAVAILABLE)
             yield answer
 
-    def open(self, method: str, response: Any, metadata: Metadata = ()) -> ClientCall:
-        """Begin a call with messages both ways; `response` is the class of those that come. Raises
+    def open(self, method: str, response: str, metadata: Metadata = ()) -> ClientCall:
+        """Begin a call with messages both ways; `response` is the kind of those that come. Raises
         `Failure`."""
         return ClientCall(self._connection, method, metadata, response)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from minibuild.buildkit.rpc import Types
+from minibuild.buildkit.rpc import api_type
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import SourceText
 from minibuild.events import (
@@ -40,10 +40,9 @@ class StatusStream:
     `warnings` count what was reported so far. `aliases` has the digests by which a client knows the
     steps of its own definitions."""
 
-    def __init__(self, types: Types) -> None:
+    def __init__(self) -> None:
         from tempfile import TemporaryFile
 
-        self._types = types
         self._file = TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as this does)
         self._size = 0
         self._closed = False
@@ -88,7 +87,7 @@ class StatusStream:
 
     def warn(self, warning: Any) -> None:
         """Take a warning of the client's own, a message `WarnRequest`."""
-        message = self._types["StatusResponse"]()
+        message = api_type("StatusResponse")()
         message.warnings.add(
             vertex=warning.digest,
             level=warning.level,
@@ -115,7 +114,7 @@ class StatusStream:
         self._changed.notify_all()
 
     def _message(self, event: Event) -> Any:
-        message = self._types["StatusResponse"]()
+        message = api_type("StatusResponse")()
         match event:
             case Planned(vertices):
                 for info in vertices:

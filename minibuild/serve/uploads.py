@@ -15,9 +15,8 @@ _PULL = "/moby.upload.v1.Upload/Pull"
 
 def fetch_upload(session: Session, url: str, path: str) -> None:
     """Write what the client read from standard input to a file. Raises `Failure`."""
-    kind = session.types["BytesMessage"]
     metadata = [("urlpath", f"/{url.removeprefix(UPLOADED)}"), ("urlhost", "buildkit-session")]
-    call = session.open(_PULL, kind, metadata)
+    call = session.open(_PULL, "BytesMessage", metadata)
     call.finish()
     with open(path, "wb") as file:
         for message in call:

@@ -13,10 +13,11 @@ from minibuild.buildkit.carry import carry, carry_inside
 from minibuild.buildkit.dispatch import ServerCall
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import Failure, api_types
+from minibuild.buildkit.proto import messages
+from minibuild.buildkit.rpc import Failure
 from minibuild.buildkit.stream import Stream
 
-BYTES = api_types()["BytesMessage"]
+BYTES = messages("ops", "api")["BytesMessage"]
 REQUEST = [(":path", "/s/m")]
 
 
@@ -71,13 +72,13 @@ def inside() -> Iterator[tuple[Connection, Connection]]:
     """The client of a server whose bytes go through a call, and the connection of that call."""
 
     def accept(stream: Stream) -> None:
-        call = ServerCall(stream, BYTES)
+        call = ServerCall(stream, "BytesMessage")
         call.begin()
-        begin(carry_inside, Connection(lambda found: begin(echo, found)), call, BYTES)
+        begin(carry_inside, Connection(lambda found: begin(echo, found)), call)
 
     with over_sockets(Connection(accept)) as outer:
         inner = Connection()
-        begin(carry_inside, inner, ClientCall(outer, "/a/b", (), BYTES), BYTES)
+        begin(carry_inside, inner, ClientCall(outer, "/a/b", (), "BytesMessage"))
         with closing(inner):
             yield inner, outer
 

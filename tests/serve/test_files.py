@@ -9,7 +9,6 @@ import pytest
 
 from minibuild.buildkit.rpc import NOT_FOUND, Failure
 from minibuild.serve.files import ResultFiles
-from tests.support.buildkit_client import TYPES
 
 _GO_DIRECTORY, _GO_SYMLINK, _GO_SETUID = 1 << 31, 1 << 27, 1 << 23
 
@@ -40,7 +39,7 @@ def files(tmp_path: Path) -> ResultFiles:
         add("d/up", tarfile.SYMTYPE, linkname="../../../d/b")
         add("loop", tarfile.SYMTYPE, linkname="loop")
         add("short", tarfile.SYMTYPE, linkname="/d")
-    return ResultFiles(TYPES, str(path))
+    return ResultFiles(str(path))
 
 
 @pytest.mark.parametrize("path", ["d/b", "/d/a", "d/up", "/short/up", "d/../../short/./b"])

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from minibuild.buildkit.packets import Receiver
-from minibuild.buildkit.rpc import Failure, api_types
+from minibuild.buildkit.proto import messages
+from minibuild.buildkit.rpc import Failure
 from minibuild.linux.cursor import Cursor
 
-TYPES = api_types()
+TYPES = messages("ops", "api")
 PACKET, STAT = TYPES["Packet"], TYPES["Stat"]
 DIRECTORY, LINK, SOCKET = 1 << 31, 1 << 27, 1 << 24
 REQ, DATA, FIN, ERR = 1, 2, 3, 4

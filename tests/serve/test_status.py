@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from minibuild.buildkit.rpc import Failure, api_types
+from minibuild.buildkit.proto import messages
+from minibuild.buildkit.rpc import Failure
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, VertexInfo
 from minibuild.serve.build import Builder
@@ -18,7 +19,7 @@ from minibuild.serve.config import Config
 from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.environment import Environment
 
-TYPES = api_types()
+TYPES = messages("ops", "api")
 A = Digest("sha256:" + "a" * 64)
 EVENTS: list[Event] = [
     Planned((VertexInfo(A, "RUN x", ()),)),
@@ -37,7 +38,7 @@ def heard(stream: Any) -> list[str]:
 
 
 def test_all_listeners_hear_all(tmp_path: Path) -> None:
-    status = StatusStream(TYPES)
+    status = StatusStream()
     early: list[str] = []
     thread = threading.Thread(target=lambda: early.extend(heard(status.messages())))
     thread.start()
@@ -62,7 +63,7 @@ def test_all_listeners_hear_all(tmp_path: Path) -> None:
 def test_clients_show_numbers_as_bytes_so_other_units_have_none(
     part: str, unit: str, shown: tuple[str, int, int]
 ) -> None:
-    status = StatusStream(TYPES)
+    status = StatusStream()
     status(Status(A, part, 3, 7, unit, 1.0))
     status.close(2.0)
     [message] = [TYPES["StatusResponse"].FromString(data) for data in status.messages()]
@@ -72,7 +73,7 @@ def test_clients_show_numbers_as_bytes_so_other_units_have_none(
 
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_what_is_there_at_once_is_one_message_unless_it_is_large(size: int) -> None:
-    status = StatusStream(TYPES)
+    status = StatusStream()
     status.take([EVENTS[0], *(Log(A, 1, bytes([n]) * size, 1.5) for n in range(5))])
     status.close(2.0)
     messages = list(status.messages())
@@ -82,13 +83,13 @@ def test_what_is_there_at_once_is_one_message_unless_it_is_large(size: int) -> N
 
 
 def test_a_listener_that_goes_away_waits_no_longer() -> None:
-    status = StatusStream(TYPES)
+    status = StatusStream()
     assert list(status.messages(lambda: False)) == []
 
 
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
-    return Builder(TYPES, Config(str(tmp_path), Environment({}, 0)), str(tmp_path))
+    return Builder(Config(str(tmp_path), Environment({}, 0)), str(tmp_path))
 
 
 def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
@@ -162,7 +163,7 @@ def test_questions_about_unknown_builds_leave_nothing(
 
 def test_a_step_that_was_cancelled_is_no_failure() -> None:
     """Clients look for these words, whatever the step said itself."""
-    stream = StatusStream(TYPES)
+    stream = StatusStream()
     stream(Completed(Digest("sha256:a"), 1.0, error="the step was cancelled", cancelled=True))
     stream.close(2.0)
     (message,) = map(TYPES["StatusResponse"].FromString, stream.messages())

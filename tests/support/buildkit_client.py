@@ -16,9 +16,9 @@ from typing import Any
 
 import grpc
 
-from minibuild.buildkit.rpc import api_types
+from minibuild.buildkit.proto import messages
 
-TYPES = api_types()
+TYPES = messages("ops", "api")
 _CONTROL = "/moby.buildkit.v1.Control"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
 _DIRECTORY, _LINK = 1 << 31, 1 << 27
