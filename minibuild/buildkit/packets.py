@@ -1,14 +1,13 @@
 """Folders as packets: how BuildKit and its clients send files to each other.
 
-Comes in: packets, or a folder. Goes out: a folder, or the entries of one. The sender lists all
-entries, sorted; the receiver asks for the contents of those files that it has not got, by their
-number in the list. What a stranger sends is hostile: see `Receiver`. Rules: tonistiigi/fsutil
-`send.go`, `receive.go`. Read next: `serve.filesync`.
+Comes in: packets. Goes out: a folder. The sender lists all entries, sorted; the receiver asks for
+the contents of those files that it has not got, by their number in the list. What a stranger sends
+is hostile: see `Receiver`. Rules: tonistiigi/fsutil `receive.go`. Read next: `sender`.
 """
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +19,6 @@ from minibuild.startup.tuples import NamedTuple
 
 STAT, REQ, DATA, FIN, ERR = range(5)
 """The kinds of packets."""
-
-CHUNK_BYTES = 32 << 10
 
 # The mode of an entry is Go's os.FileMode: permission bits, and a bit for each type.
 _GO_DIR, _GO_SYMLINK, _GO_DEVICE, _GO_FIFO, _GO_SOCKET = (1 << bit for bit in (31, 27, 26, 25, 24))
@@ -79,13 +76,12 @@ class Receiver:
     def __init__(
         self,
         cursor: Cursor,
-        ask: Callable[..., None],
         *,
         keeps_others: bool = False,
         again: bool = False,
     ) -> None:
         self._cursor = cursor
-        self._ask = ask
+        self._requests: list[Any] = []
         self._keeps_others = keeps_others
         self._again = again
         self._entries: list[Any] = []
@@ -112,6 +108,14 @@ class Receiver:
         if self._listed and not self._wanted and not self._finished:
             self._finish()
         return False
+
+    def asked(self) -> list[Any]:
+        """What the client is to be sent for what it sent since the last time."""
+        requests, self._requests = self._requests, []
+        return requests
+
+    def _ask(self, **fields: int) -> None:
+        self._requests.append(api_type("Packet")(**fields))
 
     def check_end(self) -> None:
         """Raise `Failure` if the client ended before all was there."""
@@ -289,39 +293,6 @@ def _make_symlink(fd: int, name: str, target: str) -> None:
             return
     remove_tree(fd, name)
     os.symlink(target, name, dir_fd=fd)
-
-
-def listing(folder: str) -> Iterator[tuple[str, Any]]:
-    """The entries below a folder, in the order of the protocol: bytes compared, `/` lowest."""
-    known: dict[tuple[int, int], str] = {}
-    pending = [("", folder)]
-    while pending:
-        relative, path = pending.pop()
-        if relative:
-            yield path, entry_of(relative, path, None, known)
-        if os.path.isdir(path) and not os.path.islink(path):
-            names = sorted(os.listdir(path), key=os.fsencode, reverse=True)
-            pending += [
-                (f"{relative}/{name}".lstrip("/"), os.path.join(path, name)) for name in names
-            ]
-
-
-def entry_of(
-    relative: str, path: str, dir_fd: int | None, known: dict[tuple[int, int], str]
-) -> Any:
-    """The message `Stat` of what is at a path, which is `relative` for the other side. `known` has
-    the files that were listed, for hardlinks to them."""
-    found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    entry = api_type("Stat")(path=relative, modTime=found.st_mtime_ns, mode=go_mode(found.st_mode))
-    entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
-    if stat.S_ISLNK(found.st_mode):
-        entry.linkname = os.readlink(path, dir_fd=dir_fd)
-    elif stat.S_ISREG(found.st_mode):
-        entry.size = found.st_size
-        first = known.setdefault((found.st_dev, found.st_ino), relative)
-        if found.st_nlink > 1 and first != relative:
-            entry.linkname = first
-    return entry
 
 
 def go_mode(mode: int) -> int:

@@ -1,23 +1,22 @@
 """Folders of this machine, sent to a builder that asks for them by name.
 
 Comes in: the service `FileSync`, which names a folder, the paths that are wanted of it and patterns
-of what is not. Goes out: its entries, and the contents that are asked for. No file outside of the
-folder is opened: its directories are walked by descriptors, and symlinks are sent as such. Rules:
-moby/buildkit `session/filesync`, tonistiigi/fsutil `send.go`, `followlinks.go`. Read next:
-`outputs`.
+of what is not. Goes out: packets. Rules: moby/buildkit `session/filesync`, tonistiigi/fsutil
+`followlinks.go`. Read next: `buildkit.sender`; `outputs`.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from minibuild.buildkit.dispatch import Method, ServerCall
-from minibuild.buildkit.packets import CHUNK_BYTES, DATA, FIN, REQ, STAT, entry_of
-from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
+from minibuild.buildkit.rpc import NOT_FOUND, Failure
+from minibuild.buildkit.sender import sent
 from minibuild.client.session import Services
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.pattern import clean, has_wildcard
-from minibuild.linux.cursor import DIRECTORY
+from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 _MOST_LINKS = 255
@@ -32,44 +31,20 @@ class Lent(NamedTuple):
 
 def file_sync(folders: Mapping[str, Lent]) -> Services:
     """The service, for folders by their names."""
-    sender = _Sender(folders)
-    copy = Method(sender.send, "Packet", streams=True, takes_many=True)
+    copy = Method(partial(_send, folders), "Packet", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSync": {"DiffCopy": copy}}
 
 
-class _Sender:
-    """The calls of the service."""
-
-    def __init__(self, folders: Mapping[str, Lent]) -> None:
-        self._folders = folders
-
-    def send(self, _: None, call: ServerCall) -> Iterator[Any]:
-        """Send one folder: its entries, then the files that the builder asks for."""
-        asked = _asked(call.metadata)
-        name = asked.get("dir-name", [""])[0]
-        if name not in self._folders:
-            raise Failure(f"no access allowed to dir {name!r}", NOT_FOUND)
-        packet = api_type("Packet")
-        lent = self._folders[name]
-        root = os.open(lent.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            wanted = _Wanted(root, [lent.only] if lent.only else asked.get("followpaths", ()))
-            ignored = IgnorePatterns(asked.get("exclude-patterns", ()))
-            paths = []
-            for path, entry in _entries(root, wanted, ignored):
-                paths.append(path)
-                yield packet(type=STAT, stat=entry)
-            yield packet(type=STAT)
-            for request in call:
-                if request.type == FIN:
-                    yield packet(type=FIN)
-                    return
-                if request.type == REQ and len(paths) > request.ID:
-                    for data in _contents(root, paths[request.ID]):
-                        yield packet(type=DATA, ID=request.ID, data=data)
-                    yield packet(type=DATA, ID=request.ID)
-        finally:
-            os.close(root)
+def _send(folders: Mapping[str, Lent], _: None, call: ServerCall) -> Iterator[Any]:
+    """Send one folder: its entries, then the files that the builder asks for."""
+    asked = _asked(call.metadata)
+    name = asked.get("dir-name", [""])[0]
+    if name not in folders:
+        raise Failure(f"no access allowed to dir {name!r}", NOT_FOUND)
+    path, only = folders[name]
+    with closing_fd(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+        wanted = _Wanted(root, [only] if only else asked.get("followpaths", ()))
+        yield from sent(root, call, wanted, IgnorePatterns(asked.get("exclude-patterns", ())))
 
 
 def _asked(metadata: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -131,42 +106,3 @@ def _led_to(root: int, path: str) -> Iterator[str]:
         rest = "/".join(parts[depth:])
         yield clean(os.path.join(base, target, rest)).lstrip("/")
         return
-
-
-def _entries(root: int, wanted: _Wanted, ignored: IgnorePatterns) -> Iterator[tuple[str, Any]]:
-    """The entries of a folder in the order of the protocol. An excluded directory is left out
-    unless something below it may be brought back."""
-    known: dict[tuple[int, int], str] = {}
-    levels = [_list(root, "", known, wanted)]
-    while levels:
-        found = next(levels[-1], None)
-        if found is None:
-            levels.pop()
-            continue
-        path, entry = found
-        is_directory = entry.mode >> 31
-        if ignored.excluded(path) and (not is_directory or ignored.may_prune(path)):
-            continue
-        yield path, entry
-        if is_directory:
-            levels.append(_list(root, path, known, wanted))
-
-
-def _list(
-    root: int, directory: str, known: dict[tuple[int, int], str], wanted: _Wanted
-) -> Iterator[tuple[str, Any]]:
-    fd = os.open(directory or ".", DIRECTORY, dir_fd=root)
-    try:
-        for name in sorted(os.listdir(fd), key=os.fsencode):
-            path = f"{directory}/{name}" if directory else name
-            if wanted(path):
-                yield path, entry_of(path, name, fd, known)
-    finally:
-        os.close(fd)
-
-
-def _contents(root: int, path: str) -> Iterator[bytes]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-    with open(fd, "rb") as file:
-        while data := file.read(CHUNK_BYTES):
-            yield data

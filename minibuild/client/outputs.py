@@ -8,8 +8,8 @@ Read next: `progress`.
 """
 
 import os
-import queue
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -20,66 +20,51 @@ from minibuild.client.session import Services
 from minibuild.errors import BuildError
 from minibuild.exporter.destination import open_destination
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.descriptors import closing_fd
 from minibuild.session.request import Output
 
 _IS_BYTES = b"\x0a"
 """The first byte of a message that has bytes of an archive; one of a packet is another."""
 
 
-def file_send(outputs: Sequence[Output], stdout_fd: int = 1) -> Services:
+def file_send(outputs: Sequence[Output]) -> Services:
     """The service, for outputs by their numbers."""
-    taker = _Taker(outputs, stdout_fd)
-    copy = Method(taker.take, "BytesMessage", streams=True, takes_many=True)
+    copy = Method(partial(_take, outputs), "BytesMessage", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSend": {"DiffCopy": copy}}
 
 
-class _Taker:
-    """The calls of the service."""
+def _take(outputs: Sequence[Output], _: None, call: ServerCall) -> Iterator[Any]:
+    """Take one output."""
+    number = int(call.metadata["buildkit-attachable-exporter-id"][0])
+    dest = os.fspath(outputs[number].dest)
+    messages = chain.from_iterable(call.batches())
+    first = next(messages, b"")
+    try:
+        if first.startswith(_IS_BYTES):
+            _archive(dest, chain((first,), messages))
+        else:
+            os.makedirs(dest, exist_ok=True)
+            yield from _folder(dest, chain((first,), messages))
+    except (OSError, Failure) as error:
+        raise Failure(f"cannot write {dest}: {error}") from None
+    except BuildError as error:
+        raise Failure(str(error)) from None
 
-    def __init__(self, outputs: Sequence[Output], stdout_fd: int) -> None:
-        self._outputs = outputs
-        self._stdout_fd = stdout_fd
 
-    def take(self, _: None, call: ServerCall) -> Iterator[bytes]:
-        """Take one output."""
-        number = int(call.metadata["buildkit-attachable-exporter-id"][0])
-        dest = os.fspath(self._outputs[number].dest)
-        messages = chain.from_iterable(call.batches())
-        first = next(messages, b"")
-        try:
-            if first.startswith(_IS_BYTES):
-                self._archive(dest, chain((first,), messages))
-            else:
-                os.makedirs(dest, exist_ok=True)
-                yield from self._folder(dest, chain((first,), messages))
-        except (OSError, Failure) as error:
-            raise Failure(f"cannot write {dest}: {error}") from None
-        except BuildError as error:
-            raise Failure(str(error)) from None
+def _archive(dest: str, messages: Iterator[bytes]) -> None:
+    kind = api_type("BytesMessage")
+    with open_destination(dest) as file:
+        for data in messages:
+            file.write(kind.FromString(data).data)
 
-    def _archive(self, dest: str, messages: Iterator[bytes]) -> None:
-        kind = api_type("BytesMessage")
-        with open_destination(dest, self._stdout_fd) as file:
-            for data in messages:
-                file.write(kind.FromString(data).data)
 
-    def _folder(self, dest: str, messages: Iterator[bytes]) -> Iterator[bytes]:
-        packet = api_type("Packet")
-        wanted: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-
-        def ask(**fields: Any) -> None:
-            wanted.put(packet(**fields).SerializeToString())
-
-        root = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with Cursor(root) as cursor:
-                receiver = Receiver(cursor, ask, keeps_others=True)
-                for data in messages:
-                    ended = receiver.take(packet.FromString(data))
-                    while not wanted.empty():
-                        yield wanted.get()
-                    if ended:
-                        break
-                receiver.check_end()
-        finally:
-            os.close(root)
+def _folder(dest: str, messages: Iterator[bytes]) -> Iterator[Any]:
+    packet, flags = api_type("Packet"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with closing_fd(os.open(dest, flags)) as root, Cursor(root) as cursor:
+        receiver = Receiver(cursor, keeps_others=True)
+        for data in messages:
+            ended = receiver.take(packet.FromString(data))
+            yield from receiver.asked()
+            if ended:
+                break
+        receiver.check_end()

@@ -51,7 +51,6 @@ _CONTROL = "/moby.buildkit.v1.Control"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
 _TURN_S = 0.2
 _SILENCE_S = 5.0
-_DOCKER_HUB = {"registry-1.docker.io": "docker.io", "https://index.docker.io/v1/": "docker.io"}
 
 Scratch = Callable[[], AbstractContextManager[str]]
 
@@ -88,10 +87,11 @@ def build_remotely(
     outputs = [_with_names(output, request) for output in _outputs(request)]
     exports = [(place.type, cache_export(place)) for place in request.cache_to]
     stores = stores_of(request)
+    access = request.registries
+    logins = Credentials(tuple(os.fspath(p) for p in access.logins), access.passwords)
     with closing(SshReader(request.ssh)) as agents, connected(address) as connection:
-        lent = lending(SecretReader(request.secrets), _agent(agents), _logins(request))
         services = {
-            **lent,
+            **lending(SecretReader(request.secrets), agents, logins),
             **file_sync(_folders(request)),
             **file_send(outputs),
             **content(stores),
@@ -316,26 +316,6 @@ def _shared_key(request: BuildRequest) -> str:
     """The same for each build of a folder, and another for each folder and machine."""
     words = [os.uname().nodename, str(os.getuid()), os.path.abspath(request.context)]
     return digest_strings(words).partition(":")[2][:32]
-
-
-def _agent(agents: SshReader) -> Callable[[str], str | None]:
-    def find(name: str) -> str | None:
-        found = agents(name)
-        return None if found is None else found.path
-
-    return find
-
-
-def _logins(request: BuildRequest) -> Callable[[str], tuple[str, str] | None]:
-    access = request.registries
-    paths = tuple(os.fspath(path) for path in access.logins)
-    credentials = Credentials(paths, access.passwords)
-
-    def find(host: str) -> tuple[str, str] | None:
-        login = credentials.login(_DOCKER_HUB.get(host, host))
-        return None if login is None else (login.user, login.password)
-
-    return find
 
 
 def _result(request: BuildRequest, answer: Mapping[str, str], listener: Listener) -> BuildResult:

@@ -7,7 +7,7 @@ Rules: moby/buildkit `session/grpc.go`. Read next: `folders`, `outputs`.
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,10 +17,14 @@ from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.buildkit.stream import Stream
+from minibuild.registry.credentials import Credentials, Login
+from minibuild.session.secrets import SecretReader, SshReader
+from minibuild.startup.tuples import NamedTuple
 
 _SESSION = "/moby.buildkit.v1.Control/Session"
 _CHUNK_BYTES = 32 << 10
 _END_S = 2.0
+_DOCKER_HUB = {"registry-1.docker.io": "docker.io", "https://index.docker.io/v1/": "docker.io"}
 
 Services = Mapping[str, Mapping[str, Method]]
 """Methods by their names, by the names of services."""
@@ -54,13 +58,9 @@ def open_session(
             thread.join(_END_S)
 
 
-def lending(
-    secret: Callable[[str], bytes | None],
-    agent: Callable[[str], str | None],
-    login: Callable[[str], tuple[str, str] | None],
-) -> Services:
-    """Secrets, agents and logins. Each is found by its id, or is None."""
-    lend = _Lending(secret, agent, login)
+def lending(secrets: SecretReader, agents: SshReader, logins: Credentials) -> Services:
+    """Secrets, agents and logins."""
+    lend = _Lending(secrets, agents, logins)
     forward = Method(lend.forward_agent, "BytesMessage", streams=True, takes_many=True)
     return {
         "moby.buildkit.secrets.v1.Secrets": {"GetSecret": Method(lend.secret, "GetSecretRequest")},
@@ -73,38 +73,40 @@ def lending(
     }
 
 
-class _Lending:
+class _Lending(NamedTuple):
     """The calls of these services."""
 
-    def __init__(self, secret: Any, agent: Any, login: Any) -> None:
-        self._secret = secret
-        self._agent = agent
-        self._login = login
+    secrets: SecretReader
+    agents: SshReader
+    logins: Credentials
 
     def secret(self, request: Any, call: ServerCall) -> Any:
-        value = self._secret(request.ID)
+        value = self.secrets(request.ID)
         if value is None:
             raise Failure(f"secret {request.ID}: not found", NOT_FOUND)
         return api_type("GetSecretResponse")(data=value)
 
     def check_agent(self, request: Any, call: ServerCall) -> Any:
-        if self._agent(request.ID or "default") is None:
-            raise Failure(f"unset ssh forward key {request.ID or 'default'}", NOT_FOUND)
+        self._socket(request.ID)
         return api_type("Empty")()
 
     def credentials(self, request: Any, call: ServerCall) -> Any:
-        user, secret = self._login(request.Host) or ("", "")
-        return api_type("CredentialsResponse")(Username=user, Secret=secret)
+        login = self.logins.login(_DOCKER_HUB.get(request.Host, request.Host)) or Login()
+        return api_type("CredentialsResponse")(Username=login.user, Secret=login.password)
 
     def health(self, request: Any, call: ServerCall) -> Any:
         return api_type("HealthResponse")(status=1)
 
+    def _socket(self, name: str) -> str:
+        """The socket of an agent; no name is the default one. Raises `Failure`."""
+        found = self.agents(name or "default")
+        if found is None:
+            raise Failure(f"unset ssh forward key {name or 'default'}", NOT_FOUND)
+        return found.path
+
     def forward_agent(self, _: None, call: ServerCall) -> Iterator[Any]:
         """One connection to an agent."""
-        name = call.metadata.get("buildkit.ssh.id", [""])[0] or "default"
-        path = self._agent(name)
-        if path is None:
-            raise Failure(f"unset ssh forward key {name}", NOT_FOUND)
+        path = self._socket(call.metadata.get("buildkit.ssh.id", [""])[0])
         with socket.socket(socket.AF_UNIX) as agent:
             agent.connect(path)
 

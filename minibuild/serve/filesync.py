@@ -9,22 +9,13 @@ Read next: `attributes`.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 from minibuild.buildkit.messages import ClientCall, whole
-from minibuild.buildkit.packets import (
-    CHUNK_BYTES,
-    DATA,
-    ERR,
-    FIN,
-    REQ,
-    STAT,
-    Receiver,
-    Wanted,
-    listing,
-)
+from minibuild.buildkit.packets import FIN, Receiver, Wanted
 from minibuild.buildkit.rpc import Failure, api_type
+from minibuild.buildkit.sender import sent
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.listing import Listing
@@ -62,18 +53,14 @@ def receive(
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         with closing_fd(os.open(folder, flags)) as root, Cursor(root) as cursor:
-            requests: list[Any] = []
-            receiver = Receiver(
-                cursor, lambda **fields: requests.append(packet(**fields)), again=wanted.again
-            )
+            receiver = Receiver(cursor, again=wanted.again)
             came = _Counted(call.data(), report)
             for batch in whole(known.unknown(came)):
                 if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
                     break
-                if requests:
+                if requests := receiver.asked():
                     # The client may read on only when we do: waiting here could be for ever.
                     call.send(*requests, wait=False)
-                    requests.clear()
             if known.is_whole:
                 call.send(packet(type=FIN))
                 next(iter(call), None)  # its last word
@@ -123,36 +110,17 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
 
 def send_folder(session: Session, number: int, folder: str) -> None:
     """Send a folder to output `number` of the client, which asks for the files that it wants."""
-    packet = api_type("Packet")
     # All platforms come as one folder: a client may remove what it has besides.
     metadata = [
         ("buildkit-attachable-exporter-id", str(number)),
         ("buildkit-exporter-multi-platform", "1"),
     ]
     call = session.open(_SEND, "Packet", metadata)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        paths = []
-        for path, entry in listing(folder):
-            paths.append(path)
-            call.send(packet(type=STAT, stat=entry))
-        call.send(packet(type=STAT))
-        for message in call:
-            if message.type == REQ:
-                for part in _contents(packet, message.ID, paths):
-                    call.send(part)
-            elif message.type == ERR:
-                raise Failure(message.data.decode("utf-8", "replace"))
-            elif message.type == FIN:
-                call.send(packet(type=FIN))
-                call.finish()
+        with closing_fd(os.open(folder, flags)) as root:
+            for packet in sent(root, call):
+                call.send(packet)
+        call.delivered()
     finally:
         call.cancel()
-
-
-def _contents(packet: Any, number: int, paths: Sequence[str]) -> Iterator[Any]:
-    if number >= len(paths):
-        raise Failure("the client asked for a file that is not in the list")
-    with open(paths[number], "rb") as file:
-        for data in iter(lambda: file.read(CHUNK_BYTES), b""):
-            yield packet(type=DATA, ID=number, data=data)
-    yield packet(type=DATA, ID=number)

@@ -30,20 +30,14 @@ class Client:
         self._folder = folder
 
     def run(self, *, again: bool = False) -> Receiver:
-        wanted: list[int] = []
-
-        def ask(**fields: Any) -> None:
-            if fields["type"] == REQ:
-                wanted.append(fields.get("ID", 0))
-
         root = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with Cursor(root) as cursor:
-                receiver = Receiver(cursor, ask, again=again)
+                receiver = Receiver(cursor, again=again)
                 for entry in self._entries:
                     receiver.take(PACKET(stat=entry))
                 receiver.take(PACKET())
-                for number in wanted:
+                for number in [one.ID for one in receiver.asked() if one.type == REQ]:
                     path = self._entries[number].path
                     self.asked.append(path)
                     receiver.take(PACKET(type=DATA, ID=number, data=self._contents[path]))
@@ -172,7 +166,7 @@ def packets(*sent: Any) -> Iterator[Any]:
 def test_a_client_that_misbehaves(tmp_path: Path, sent: list[Any]) -> None:
     root = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     with Cursor(root) as cursor, pytest.raises(Failure):
-        receiver = Receiver(cursor, lambda **fields: None)
+        receiver = Receiver(cursor)
         for packet in sent:
             if receiver.take(packet):
                 break
