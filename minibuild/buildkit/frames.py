@@ -6,7 +6,7 @@ Rules: RFC 9113, sections 4 and 6. Read next: `http2`.
 import struct
 from collections.abc import Sequence
 
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import UNAVAILABLE, Failure
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client says first."""
@@ -31,7 +31,6 @@ MAX_STREAMS = 1000
 MAX_WAITING = 512 << 10
 """So many bytes wait to be sent before a writer has to wait, too."""
 MAX_UNSENT = 64 << 20
-UNAVAILABLE = 14
 Headers = Sequence[tuple[str, str]]
 
 

@@ -14,47 +14,9 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 
-from minibuild.buildkit.frames import (
-    ACK,
-    CONTINUATION,
-    DATA,
-    END_HEADERS,
-    END_STREAM,
-    FIRST_WINDOW,
-    GOAWAY,
-    HEAD,
-    HEADERS,
-    MAX_FRAME,
-    MAX_HEADERS,
-    MAX_STREAMS,
-    MAX_UNSENT,
-    MAX_WAITING,
-    MAX_WINDOW,
-    NO_ERROR,
-    OUR_WINDOW,
-    PADDED,
-    PING,
-    PREFACE,
-    PRIORITY,
-    PUSH,
-    REFUSED,
-    RESET,
-    SET_FRAME,
-    SET_PUSH,
-    SET_STREAMS,
-    SET_TABLE,
-    SET_WINDOW,
-    SETTINGS,
-    TABLE,
-    UNAVAILABLE,
-    WINDOW,
-    Headers,
-    frame,
-    invalid,
-    number_frame,
-    unpadded,
-)
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit import frames
+from minibuild.buildkit.frames import Headers, frame, invalid, number_frame, unpadded
+from minibuild.buildkit.rpc import UNAVAILABLE, Failure
 from minibuild.buildkit.stream import Stream
 
 
@@ -76,19 +38,19 @@ class Connection:
         self._streams: dict[int, Stream] = {}
         self._number = -1  # of the last stream that was opened
         self._rest = b""
-        self._preface = PREFACE if accept else b""
+        self._preface = frames.PREFACE if accept else b""
         self._received = 0
         self._block: tuple[int, int, bytes] | None = None
         self.later: list[Callable[[], None]] = []
         self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
-        self._window = self._peer_window = FIRST_WINDOW
-        self._peer_frame = MAX_FRAME
-        limit = (SET_STREAMS, MAX_STREAMS) if accept else (SET_PUSH, 0)
-        settings = struct.pack(">HLHL", *limit, SET_WINDOW, OUR_WINDOW)
+        self._window = self._peer_window = frames.FIRST_WINDOW
+        self._peer_frame = frames.MAX_FRAME
+        limit = (frames.SET_STREAMS, frames.MAX_STREAMS) if accept else (frames.SET_PUSH, 0)
+        settings = struct.pack(">HLHL", *limit, frames.SET_WINDOW, frames.OUR_WINDOW)
         self._out = [
-            b"" if accept else PREFACE,
-            frame(SETTINGS, 0, 0, settings),
-            number_frame(WINDOW, 0, MAX_WINDOW - FIRST_WINDOW),
+            b"" if accept else frames.PREFACE,
+            frame(frames.SETTINGS, 0, 0, settings),
+            number_frame(frames.WINDOW, 0, frames.MAX_WINDOW - frames.FIRST_WINDOW),
         ]
         self._out_size = 0
         self._is_writing = True
@@ -119,28 +81,28 @@ class Connection:
         """Take bytes of the other side. Raises `Failure` for what is not HTTP/2."""
         with self.lock:
             data = self._rest + data if self._rest else data
-            position, end, head, size = self._begin(data), len(data), HEAD.unpack_from, HEAD.size
-            streams = self._streams
+            position, end = self._begin(data), len(data)
+            head, size, streams = frames.HEAD.unpack_from, frames.HEAD.size, self._streams
             while not self._preface and end - position >= size:
                 high, low, kind, flags, number = head(data, position)
                 length = high << 8 | low
-                if length > MAX_FRAME:
+                if length > frames.MAX_FRAME:
                     raise invalid("a frame is too long")
                 after = position + size + length
                 if after > end:
                     break
                 payload = data[position + size : after]
                 position = after
-                if kind == DATA and not flags & PADDED and self._block is None:
+                if kind == frames.DATA and not flags & frames.PADDED and self._block is None:
                     self._received += length
                     stream = streams.get(number)
                     if stream is not None:
-                        stream.add(payload, bool(flags & END_STREAM))
+                        stream.add(payload, bool(flags & frames.END_STREAM))
                 else:
-                    self._frame(kind, flags, number & MAX_WINDOW, payload)
+                    self._frame(kind, flags, number & frames.MAX_WINDOW, payload)
             self._rest = data[position:]
-            if self._received > MAX_WINDOW >> 1:
-                self.send(WINDOW, 0, self._received)
+            if self._received > frames.MAX_WINDOW >> 1:
+                self.send(frames.WINDOW, 0, self._received)
                 self._received = 0
         self._do_later()
 
@@ -148,12 +110,12 @@ class Connection:
         """Where the frames begin: a client's come after a greeting."""
         if not self._preface:
             return 0
-        if not data.startswith(PREFACE[: len(data)]):
+        if not data.startswith(frames.PREFACE[: len(data)]):
             raise invalid("it does not begin so")
-        if len(data) < len(PREFACE):
+        if len(data) < len(frames.PREFACE):
             return 0
         self._preface = b""
-        return len(PREFACE)
+        return len(frames.PREFACE)
 
     def close(self, reason: str = "the client went away") -> None:
         """End all streams with a failure, unless they have ended."""
@@ -176,8 +138,8 @@ class Connection:
         """Say that no more streams are taken."""
         with self.lock:
             last = max(self._number, 0)
-            self._send(frame(GOAWAY, 0, 0, struct.pack(">LL", last, NO_ERROR)))
-            self._number = MAX_WINDOW
+            self._send(frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, frames.NO_ERROR)))
+            self._number = frames.MAX_WINDOW
 
     def _do_later(self) -> None:
         """Do what may take other locks, now that ours is free."""
@@ -205,12 +167,12 @@ class Connection:
         """Send headers of a stream. The tables of both sides have to be the same, so these are sent
         in the order in which they are encoded."""
         block = self._encoder.encode(list(headers), huffman=False)
-        kind, rest = HEADERS, len(block)
+        kind, rest = frames.HEADERS, len(block)
         for at in range(0, len(block), self._peer_frame):
             part = block[at : at + self._peer_frame]
             rest -= len(part)
-            self._send(frame(kind, flags | (0 if rest else END_HEADERS), number, part))
-            kind, flags = CONTINUATION, 0
+            self._send(frame(kind, flags | (0 if rest else frames.END_HEADERS), number, part))
+            kind, flags = frames.CONTINUATION, 0
 
     def send_data(self, stream: Stream) -> None:
         """Send of a stream what the windows allow."""
@@ -220,13 +182,13 @@ class Connection:
             del unsent[:room]
             self._window -= len(data)
             stream.window -= len(data)
-            self._send(frame(DATA, 0, stream.number, data))
+            self._send(frame(frames.DATA, 0, stream.number, data))
             stream.changed.notify_all()
         if not unsent and stream.trailers is not None:
             if stream.trailers:
-                self.send_headers(stream.number, stream.trailers, END_STREAM)
+                self.send_headers(stream.number, stream.trailers, frames.END_STREAM)
             else:
-                self._send(frame(DATA, END_STREAM, stream.number))
+                self._send(frame(frames.DATA, frames.END_STREAM, stream.number))
             stream.trailers = None
             stream.has_sent_all()
 
@@ -237,7 +199,7 @@ class Connection:
     @property
     def is_full(self) -> bool:
         """Whether much waits to be carried away."""
-        return self._out_size > MAX_WAITING
+        return self._out_size > frames.MAX_WAITING
 
     def _send(self, frame: bytes) -> None:
         if self.write is not None and not self._out and not self._is_writing:
@@ -246,53 +208,53 @@ class Connection:
                 return
         self._out.append(frame)
         self._out_size += len(frame)
-        if self._out_size > MAX_UNSENT:
+        if self._out_size > frames.MAX_UNSENT:
             raise invalid("it asks and does not read the answers")
         self._sendable.notify()
 
     # --- frames ---
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if (kind == CONTINUATION) != (self._block is not None):
+        if (kind == frames.CONTINUATION) != (self._block is not None):
             raise invalid("headers in the wrong place")
-        if kind == DATA:
+        if kind == frames.DATA:
             self._received += len(payload)
             stream, data = self._streams.get(number), unpadded(payload)
             if stream is not None:
-                self.send(WINDOW, number, len(payload) - len(data))
-                stream.add(data, bool(flags & END_STREAM))
-        elif kind == HEADERS:
-            payload = unpadded(payload) if flags & PADDED else payload
-            self._headers(flags, number, payload[5:] if flags & PRIORITY else payload)
-        elif kind == CONTINUATION and self._block is not None:
+                self.send(frames.WINDOW, number, len(payload) - len(data))
+                stream.add(data, bool(flags & frames.END_STREAM))
+        elif kind == frames.HEADERS:
+            payload = unpadded(payload) if flags & frames.PADDED else payload
+            self._headers(flags, number, payload[5:] if flags & frames.PRIORITY else payload)
+        elif kind == frames.CONTINUATION and self._block is not None:
             number_before, flags_before, before = self._block
             if number != number_before:
                 raise invalid("headers of two streams at once")
-            self._headers(flags_before | flags & END_HEADERS, number, before + payload)
-        elif kind == SETTINGS and not flags & ACK:
+            self._headers(flags_before | flags & frames.END_HEADERS, number, before + payload)
+        elif kind == frames.SETTINGS and not flags & frames.ACK:
             self._settings(payload)
-        elif kind == PING and not flags & ACK:
-            self._send(frame(PING, ACK, 0, payload))
-        elif kind == WINDOW:
-            self._widen(number, int.from_bytes(payload, "big") & MAX_WINDOW)
-        elif kind in (RESET, GOAWAY):
-            self._refused(kind, number, int.from_bytes(payload[:4], "big") & MAX_WINDOW)
-        elif kind == PUSH:
+        elif kind == frames.PING and not flags & frames.ACK:
+            self._send(frame(frames.PING, frames.ACK, 0, payload))
+        elif kind == frames.WINDOW:
+            self._widen(number, int.from_bytes(payload, "big") & frames.MAX_WINDOW)
+        elif kind in (frames.RESET, frames.GOAWAY):
+            self._refused(kind, number, int.from_bytes(payload[:4], "big") & frames.MAX_WINDOW)
+        elif kind == frames.PUSH:
             raise invalid("a pushed stream")
 
     def _refused(self, kind: int, number: int, last: int) -> None:
         """The other side ends one stream, or those of ours after the last that it serves."""
         for stream in list(self._streams.values()):
             is_late = not self.is_server and stream.number > last
-            if is_late if kind == GOAWAY else stream.number == number:
+            if is_late if kind == frames.GOAWAY else stream.number == number:
                 stream.fail(Failure("the other side ended the call", UNAVAILABLE))
 
     def _headers(self, flags: int, number: int, block: bytes) -> None:
         import hpack
 
-        if len(block) > MAX_HEADERS:
+        if len(block) > frames.MAX_HEADERS:
             raise invalid("headers that are too long")
-        self._block = None if flags & END_HEADERS else (number, flags, block)
+        self._block = None if flags & frames.END_HEADERS else (number, flags, block)
         if self._block is not None:
             return
         try:
@@ -302,7 +264,7 @@ class Connection:
         stream = self._streams.get(number) or self._opened(number)
         if stream is not None:
             stream.headers += found
-            stream.add(b"", bool(flags & END_STREAM))
+            stream.add(b"", bool(flags & frames.END_STREAM))
 
     def _opened(self, number: int) -> Stream | None:
         """The stream that the other side opens, if it may."""
@@ -310,8 +272,8 @@ class Connection:
         if accept is None or number <= self._number or not number % 2:
             return None  # It has ended here.
         self._number = number
-        if len(self._streams) >= MAX_STREAMS:
-            self.send(RESET, number, REFUSED)
+        if len(self._streams) >= frames.MAX_STREAMS:
+            self.send(frames.RESET, number, frames.REFUSED)
             return None
         stream = self._streams[number] = Stream(self, number, self._peer_window)
         self.later.append(lambda: accept(stream))
@@ -322,23 +284,23 @@ class Connection:
         self._changed.notify_all()
         for at in range(0, len(payload) - 5, 6):
             name, value = struct.unpack_from(">HL", payload, at)
-            if name == SET_WINDOW:
+            if name == frames.SET_WINDOW:
                 more, self._peer_window = value - self._peer_window, value
                 for stream in self._streams.values():
                     stream.window += more
-            elif name == SET_FRAME:
-                self._peer_frame = min(max(value, 1), MAX_FRAME)
-            elif name == SET_TABLE:
-                self._encoder.header_table_size = min(value, TABLE)
-        self._send(frame(SETTINGS, ACK, 0))
+            elif name == frames.SET_FRAME:
+                self._peer_frame = min(max(value, 1), frames.MAX_FRAME)
+            elif name == frames.SET_TABLE:
+                self._encoder.header_table_size = min(value, frames.TABLE)
+        self._send(frame(frames.SETTINGS, frames.ACK, 0))
         self._send_all()
 
     def _widen(self, number: int, more: int) -> None:
         if number == 0:
-            self._window = min(self._window + more, MAX_WINDOW)
+            self._window = min(self._window + more, frames.MAX_WINDOW)
         elif number in self._streams:
             stream = self._streams[number]
-            stream.window = min(stream.window + more, MAX_WINDOW)
+            stream.window = min(stream.window + more, frames.MAX_WINDOW)
         self._send_all()
 
     def _send_all(self) -> None:

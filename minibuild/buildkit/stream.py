@@ -7,18 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from minibuild.buildkit.frames import (
-    CANCEL,
-    MAX_WAITING,
-    NO_ERROR,
-    OUR_WINDOW,
-    RESET,
-    UNAVAILABLE,
-    WINDOW,
-    Headers,
-    invalid,
-)
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit import frames
+from minibuild.buildkit.frames import Headers, invalid
+from minibuild.buildkit.rpc import UNAVAILABLE, Failure
 
 if TYPE_CHECKING:
     from minibuild.buildkit.http2 import Connection
@@ -84,8 +75,8 @@ class Stream:
             self._parts.clear()
             self._waiting = 0
             self._taken += len(data)
-            if self._taken > OUR_WINDOW >> 1 and not self._is_whole:
-                self._connection.send(WINDOW, self.number, self._taken)
+            if self._taken > frames.OUR_WINDOW >> 1 and not self._is_whole:
+                self._connection.send(frames.WINDOW, self.number, self._taken)
                 self._taken = 0
             return data
 
@@ -93,7 +84,7 @@ class Stream:
         """End it, if it has not ended."""
         with self.changed:
             if not self._is_closed:
-                self._connection.send(RESET, self.number, CANCEL)
+                self._connection.send(frames.RESET, self.number, frames.CANCEL)
                 self.fail(Failure("the call was cancelled", UNAVAILABLE))
 
     @property
@@ -120,7 +111,7 @@ class Stream:
     def add(self, data: bytes, is_end: bool) -> None:
         """Bytes have come."""
         self._waiting += len(data)
-        if self._waiting + self._taken > OUR_WINDOW:
+        if self._waiting + self._taken > frames.OUR_WINDOW:
             raise invalid("more than the window has room for")
         if data:
             if not self._parts:
@@ -141,7 +132,7 @@ class Stream:
         """The end was sent."""
         if self._connection.is_server:
             if not self._is_whole:
-                self._connection.send(RESET, self.number, NO_ERROR)
+                self._connection.send(frames.RESET, self.number, frames.NO_ERROR)
             self._close()
 
     def fail(self, error: Failure) -> None:
@@ -157,4 +148,4 @@ class Stream:
 
     @property
     def _is_full(self) -> bool:
-        return len(self.unsent) > MAX_WAITING or self._connection.is_full
+        return len(self.unsent) > frames.MAX_WAITING or self._connection.is_full

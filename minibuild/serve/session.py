@@ -12,10 +12,9 @@ from typing import Any
 
 from minibuild.buildkit.carry import carry_inside
 from minibuild.buildkit.dispatch import ServerCall
-from minibuild.buildkit.frames import UNAVAILABLE
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, Failure, Metadata
+from minibuild.buildkit.rpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, Failure, Metadata
 
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"

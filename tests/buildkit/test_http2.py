@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import hpack
 import pytest
 
-from minibuild.buildkit import http2
+from minibuild.buildkit import frames
 from minibuild.buildkit.frames import (
     CONTINUATION,
     DATA,
@@ -195,7 +195,7 @@ OPENED = frame(HEADERS, END_HEADERS, 1, WHOLE)
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_what_is_no_http2(sent: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "MAX_UNSENT", 1 << 20)
+    monkeypatch.setattr(frames, "MAX_UNSENT", 1 << 20)
     server = Connection(lambda stream: None)
     with pytest.raises(Failure, match=message):
         server.receive(sent)
