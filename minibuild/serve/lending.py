@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from minibuild.buildkit.rpc import Failure, api_type
@@ -19,6 +20,7 @@ from minibuild.errors import DefinitionError
 from minibuild.graph.reference import parse_reference
 from minibuild.serve.session import Session, is_absent
 from minibuild.session.request import BuildRequest, Secret, SshAgent
+from minibuild.session.ssh_agent import listening
 from minibuild.startup.regex import regex
 
 if TYPE_CHECKING:
@@ -97,48 +99,23 @@ def agents(
         except Failure:
             continue  # The step says that there is no such agent.
         path = os.path.join(folder, f"agent-{number}")
-        resources.enter_context(_Agent(session, name, path))
+        resources.enter_context(listening(path, 0o600, partial(_carry, session, name)))
         found.append(SshAgent(name, (path,)))
     return tuple(found)
 
 
-class _Agent:
-    """A socket of ours, and the client's agent behind it."""
+def _carry(session: Session, name: str, connection: socket.socket) -> None:
+    """Carry one connection to an agent of the client."""
+    kind = api_type("BytesMessage")
+    with connection, suppress(OSError, Failure):
+        call = session.open(_FORWARD, "BytesMessage", [("buildkit.ssh.id", name)])
 
-    def __init__(self, session: Session, name: str, path: str) -> None:
-        self._session = session
-        self._name = name
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        os.chmod(path, 0o600)
-        self._listener.listen()
+        def read() -> None:
+            with suppress(OSError):
+                while data := connection.recv(_CHUNK_BYTES):
+                    call.send(kind(data=data))
+            call.finish()
 
-    def __enter__(self) -> "_Agent":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # it was closed
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
-
-    def _carry(self, connection: socket.socket) -> None:
-        kind = api_type("BytesMessage")
-        with connection, suppress(OSError, Failure):
-            call = self._session.open(_FORWARD, "BytesMessage", [("buildkit.ssh.id", self._name)])
-
-            def read() -> None:
-                with suppress(OSError):
-                    while data := connection.recv(_CHUNK_BYTES):
-                        call.send(kind(data=data))
-                call.finish()
-
-            threading.Thread(target=read, daemon=True).start()
-            for message in call:
-                connection.sendall(message.data)
+        threading.Thread(target=read, daemon=True).start()
+        for message in call:
+            connection.sendall(message.data)

@@ -12,8 +12,9 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from minibuild.linux.descriptors import closing_fd
 from minibuild.session.secrets import AgentSocket
@@ -29,14 +30,22 @@ _CHUNK = 16 << 10
 @contextmanager
 def forwarded(agent: AgentSocket, path: str, mode: int, uid: int, gid: int) -> Iterator[None]:
     """A socket at `path` that leads to `agent` while the block runs."""
+    with listening(path, mode, partial(_serve, agent)):
+        with suppress(OSError):  # an account with one id has no other owners to give
+            os.chown(path, uid, gid)
+        yield
+
+
+@contextmanager
+def listening(path: str, mode: int, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+    """A socket at `path` while the block runs. Each connection is given to `serve`, in a thread."""
     with socket.socket(socket.AF_UNIX) as listener:
-        _bind(listener, path)
+        with _address(path) as address:
+            listener.bind(address)
         try:
             os.chmod(path, mode)
-            with suppress(OSError):  # an account with one id has no other owners to give
-                os.chown(path, uid, gid)
             listener.listen()
-            accepting = threading.Thread(target=_accept, args=(listener, agent), daemon=True)
+            accepting = threading.Thread(target=_accept, args=(listener, serve), daemon=True)
             accepting.start()
             try:
                 yield
@@ -47,27 +56,29 @@ def forwarded(agent: AgentSocket, path: str, mode: int, uid: int, gid: int) -> I
             os.unlink(path)
 
 
-def _bind(listener: socket.socket, path: str) -> None:
-    """An address has 107 bytes (unix(7)), and stores may be deep: an open directory shortens
-    them."""
+@contextmanager
+def _address(path: str) -> Iterator[str]:
+    """The address of a socket. It has 107 bytes (unix(7)), and folders may be deep: an open
+    directory shortens it."""
     folder, name = os.path.split(path)
-    with closing_fd(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        listener.bind(f"/proc/self/fd/{fd}/{name}")
+    with closing_fd(os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        yield f"/proc/self/fd/{fd}/{name}"
 
 
-def _accept(listener: socket.socket, agent: AgentSocket) -> None:
+def _accept(listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
             return  # shut down: the step ended
-        threading.Thread(target=_serve, args=(client, agent), daemon=True).start()
+        threading.Thread(target=serve, args=(client,), daemon=True).start()
 
 
-def _serve(client: socket.socket, agent: AgentSocket) -> None:
+def _serve(agent: AgentSocket, client: socket.socket) -> None:
     """One connection of a step, to its end."""
     with client, suppress(OSError), socket.socket(socket.AF_UNIX) as server:
-        server.connect(agent.path)
+        with _address(agent.path) as address:
+            server.connect(address)
         if agent.raw:
             _pump(client, server)
             return

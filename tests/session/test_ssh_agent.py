@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import DefinitionError, UsageError
+from minibuild.linux.descriptors import closing_fd
 from minibuild.session.request import SshAgent
 from minibuild.session.secrets import AgentSocket, SshReader
-from minibuild.session.ssh_agent import forwarded
+from minibuild.session.ssh_agent import forwarded, listening
 
 pytestmark = pytest.mark.needs("ssh-agent")
 
@@ -133,6 +134,23 @@ def test_raw_is_not_looked_at(server: Server, short: str) -> None:
     with forwarded(AgentSocket(f"{short}/upstream", raw=True), path, 0o600, 0, 0):
         assert talk(path, b"hello", len(NO_KEYS)) == NO_KEYS
     assert server.heard == b"hello"
+
+
+def test_paths_that_are_longer_than_an_address(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    up, path = str(folder / "up"), str(folder / "step")
+    with listening(up, 0o600, lambda client: client.sendall(NO_KEYS)):
+        assert os.stat(up).st_mode & 0o777 == 0o600
+        with (
+            forwarded(AgentSocket(up), path, 0o600, os.getuid(), os.getgid()),
+            socket.socket(socket.AF_UNIX) as client,
+            closing_fd(os.open(folder, os.O_PATH)) as fd,
+        ):
+            client.connect(f"/proc/self/fd/{fd}/step")
+            client.sendall(LIST)
+            assert client.recv(100) == NO_KEYS
+    assert not os.listdir(folder)
 
 
 def test_keys_of_files(
