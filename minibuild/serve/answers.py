@@ -9,6 +9,7 @@ Read next: `build`.
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from minibuild.buildkit.proto import messages
@@ -50,6 +51,15 @@ def failure_of(
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)
+
+
+@contextmanager
+def as_failures() -> Iterator[None]:
+    """Raise a build's errors in the block as a client understands them."""
+    try:
+        yield
+    except BuildError as error:
+        raise failure_of(error) from None
 
 
 def op_of(definitions: Iterable[Any], step: Digest | None, name: str) -> Any:

@@ -16,8 +16,7 @@ from typing import Any
 from minibuild.buildflags.attest import FIELDS
 from minibuild.buildflags.attest import attestations as parse_attestations
 from minibuild.buildkit.rpc import Failure
-from minibuild.errors import BuildError
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.session.request import Attestations
 
 Attributes = Mapping[str, str]
@@ -133,10 +132,8 @@ def attestations(attributes: Attributes) -> Attestations:
                 parameters[key] = setting
         # Those who do not say how much they want get everything.
         texts.append(joined([f"type={kind}", *_ALL.get(kind, ()), *fields]))
-    try:
+    with as_failures():
         return parse_attestations("", "", texts)._replace(parameters=parameters)
-    except BuildError as error:
-        raise failure_of(error) from None
 
 
 def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:

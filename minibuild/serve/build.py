@@ -69,7 +69,7 @@ class Builder:
         self.root = config.root
         self.environment = config.environment
         self.sessions = Sessions()
-        self.children = Children()
+        self.children = Children(self.root)
         self.conversions = Conversions()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
         self.history = BuildHistory(self.root)
@@ -383,10 +383,8 @@ class Build:
         self, prepared: Prepared, request: BuildRequest, outputs: Sequence[Output]
     ) -> tuple[BuildResult, Rest]:
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
-        children, root = self.builder.children, self.builder.root
-        report, cancelled = self.status.take, self.cancelled
         try:
-            return children.build(request, root=root, report=report, cancelled=cancelled)
+            return self.builder.children.build(request, self.status.take, self.cancelled)
         except BuildError as error:
             if error.source is None and error.span is not None:
                 error.source = prepared.sources.get(error.span.file)

@@ -20,9 +20,11 @@ _LOADS = "minibuild.serve.loaded"
 
 class Children:
     """The process that waits. Others are started while it has a build. No client waits for the
-    start of a process that it does not need, nor for the end of one that it has the answer of."""
+    start of a process that it does not need, nor for the end of one that it has the answer of. The
+    store of their builds is in `root`."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._lock = threading.Condition()
         self._answered = set[BuildChild]()
         self._waiting: BuildChild | None = None
@@ -45,8 +47,6 @@ class Children:
     def build(
         self,
         request: BuildRequest,
-        *,
-        root: str,
         report: Callable[[Sequence[Event]], None],
         cancelled: threading.Event,
     ) -> tuple[BuildResult, Rest]:
@@ -54,7 +54,7 @@ class Children:
         it; that is to be called. Raises what `builder.run_build` raises."""
         child = self.take()
         try:
-            made = child.build(request, root=root, report=report, cancelled=cancelled)
+            made = child.build(request, root=self._root, report=report, cancelled=cancelled)
         except BaseException:
             self.give_back(child)
             raise

@@ -17,7 +17,6 @@ from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure
 from minibuild.digest import digest_strings
-from minibuild.errors import BuildError
 from minibuild.events import VertexInfo
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
@@ -25,14 +24,13 @@ from minibuild.graph.source_policy import Judge, Policy, folders_of
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import Attributes, options
-from minibuild.serve.filesync import ask_for
+from minibuild.serve.filesync import UPLOADED, ask_for, fetch_upload
 from minibuild.serve.lending import image_names
 from minibuild.serve.policies import allowed_folder
 from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent
-from minibuild.serve.uploads import UPLOADED, fetch_upload
 from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest
 from minibuild.session.scratch import scratch_folder
@@ -228,10 +226,8 @@ class ClientDefinition:
             given["dockerfile"] = self._linked or _text(self._file)
             given["file"] = os.path.basename(self._file)
         main = self._uploaded or self._url or self._given.get(MAIN) or self._empty(MAIN)
-        try:
+        with as_failures():
             return build_request(main, given, environment)
-        except BuildError as error:
-            raise failure_of(error) from None
 
 
 def _ignore(context: str) -> str:
@@ -266,7 +262,7 @@ def ask(
     build: "Build", request: BuildRequest, method: Method, judge: Judge | None
 ) -> Mapping[str, Any]:
     """The answer to a question about the definition. Raises `Failure`."""
-    try:
+    with as_failures():
         return call(
             request,
             method,
@@ -276,8 +272,6 @@ def ask(
             judge=judge,
             conversions=build.builder.conversions,
         )
-    except BuildError as error:
-        raise failure_of(error) from None
 
 
 def answer_metadata(answer: Any, lines: Sequence[str], code: int) -> dict[str, bytes]:

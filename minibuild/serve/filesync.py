@@ -3,7 +3,7 @@
 Comes in: a session, and the name of a folder of the client, or what a build made. Goes out: the
 folder here, or the files there. A folder that was received before is kept, so only what changed is
 sent again.
-Rules: moby/buildkit `session/filesync`, tonistiigi/fsutil `send.go`, `receive.go`.
+Rules: moby/buildkit `session/filesync`, `session/upload`; tonistiigi/fsutil `send.go`.
 Read next: `attributes`.
 """
 
@@ -21,6 +21,10 @@ from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.listing import Listing
 from minibuild.serve.session import Session
 
+UPLOADED = "http://buildkit-session/"
+"""Where a client says its standard input is."""
+
+_PULL = "/moby.upload.v1.Upload/Pull"
 _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
 _SEND = "/moby.filesync.v1.FileSend/DiffCopy"
 _REPORT_S = 0.1
@@ -36,18 +40,18 @@ def receive(
     session: Session,
     wanted: Wanted,
     folder: str,
-    report: Callable[[int], None] = lambda size_bytes: None,
-    known: Listing | None = None,
-    asked: ClientCall | None = None,
+    report: Callable[[int], None],
+    known: Listing,
+    asked: ClientCall | None,
 ) -> int:
     """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
     called with the number of those so far, now and then. `known` is what the folder has already.
+    The client may have been `asked` before.
 
     Raises `Failure`, also for what a client must not send.
     """
     packet = api_type("Packet")
     call = ask_for(session, wanted) if asked is None else asked
-    known = Listing() if known is None else known
     if wanted.again:
         known.passed()
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -73,6 +77,16 @@ def receive(
         raise Failure(reason) from None
     finally:
         call.cancel()
+
+
+def fetch_upload(session: Session, url: str, path: str) -> None:
+    """Write what the client read from standard input to a file. Raises `Failure`."""
+    metadata = [("urlpath", f"/{url.removeprefix(UPLOADED)}"), ("urlhost", "buildkit-session")]
+    call = session.open(_PULL, "BytesMessage", metadata)
+    call.finish()
+    with open(path, "wb") as file:
+        for message in call:
+            file.write(message.data)
 
 
 class _Counted:

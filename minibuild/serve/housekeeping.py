@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure, api_type
-from minibuild.errors import BuildError
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.session.environment import Environment
 from minibuild.worker.gc import UsageRecord
 from minibuild.worker.usage_filter import parse_filter, record_type
@@ -32,10 +31,8 @@ class Housekeeping:
     def usage(self, filters: Sequence[str] = ()) -> list[Any]:
         """A message `UsageRecord` for each thing in the store that one of the filters means; for
         all of them if there is none. Raises `Failure`."""
-        try:
+        with as_failures():
             tests = [parse_filter(text) for text in filters or ("",)]
-        except BuildError as error:
-            raise failure_of(error) from None
         items = json.loads(self._run("du", "--format", "json"))
         found = [UsageRecord(**item) for item in items]
         return [self._record(one) for one in found if any(test(one) for test in tests)]

@@ -14,14 +14,12 @@ from typing import Any
 
 from minibuild.attest.attestor import RECORD
 from minibuild.buildkit.rpc import Failure
-from minibuild.errors import BuildError
-from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.graph.platform import Platform, host_platform
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.layout_folder import LayoutFolder
 from minibuild.oci.model import OCI_INDEX, Index, describe, index_bytes
-from minibuild.serve.answers import failure_of
 from minibuild.serve.build import Build
-from minibuild.serve.llb import CONFIG, ResultPart, prepare
+from minibuild.serve.llb import CONFIG, ResultPart, named_platform, prepare
 from minibuild.serve.policies import guarded
 from minibuild.session.request import Output
 
@@ -57,7 +55,7 @@ def input_images(
             made[platform] = os.path.join(_place(build), "layout")
             config = _config(attributes.get(f"input-metadata:{key}", ""))
             output = Output("oci", made[platform], {"tar": "false", "name": f"input:{_NAME}"})
-            told += _build(build, given[key], output, _platform(platform), config)
+            told += _build(build, given[key], output, named_platform(platform), config)
         folder = made[""] if "" in made else _joined(build, made)
         found[name] = f"oci-layout://{folder}:{_NAME}"
         build.linked[found[name]] = told
@@ -68,13 +66,6 @@ def _place(build: Build) -> str:
     from tempfile import mkdtemp
 
     return mkdtemp(prefix="input-", dir=build.folder)
-
-
-def _platform(text: str) -> Platform:
-    try:
-        return parse_platform(text) if text else host_platform()
-    except BuildError as error:
-        raise failure_of(error) from None
 
 
 def _config(metadata: str) -> bytes:
@@ -116,7 +107,7 @@ def _joined(build: Build, layouts: Mapping[str, str]) -> str:
             for blob in os.listdir(os.path.join(layout, _BLOBS)):
                 os.rename(os.path.join(layout, _BLOBS, blob), os.path.join(folder, _BLOBS, blob))
             (made,) = DirectoryLayout(layout).index.manifests
-            manifests.append(made._replace(platform=_platform(platform), annotations={}))
+            manifests.append(made._replace(platform=named_platform(platform), annotations={}))
         data = index_bytes(Index(tuple(manifests), media_type=OCI_INDEX))
         joined.put(data)
         joined.give_name(_NAME, describe(OCI_INDEX, data))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import decode
 from minibuild.buildkit.rpc import Failure, api_type
-from minibuild.errors import BuildError, SourceText
+from minibuild.errors import SourceText
 from minibuild.graph.flat import flatten
 from minibuild.graph.frontend import StepAttestation
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import parse_config
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import options
 from minibuild.serve.caches import cache_options
 from minibuild.serve.calls import root_call
@@ -77,10 +77,8 @@ class ResultPart:
                 raise Failure(
                     "invalid image config: os and architecture must be specified together"
                 )
-        try:
+        with as_failures():
             return parse_config(self._config).image
-        except BuildError as error:
-            raise failure_of(error) from None
 
 
 def common_options(build: "Build") -> dict[str, Any]:
@@ -107,10 +105,8 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
     given["contexts"] = fetch_contexts(build, needs.layouts)
     given["build_args"] = {k: v for k, v in arguments.items() if k == _EPOCH}
     given["build_args"].update({_MULTI_PLATFORM: "true"} if multi else {})
-    try:
+    with as_failures():
         made = build_request(build.folder, given, build.builder.environment)
-    except BuildError as error:
-        raise failure_of(error) from None
     folders = {key: wanted.name for key, wanted in needs.wanted.items()}
     one = parts[0].definition if len(parts) == 1 else None
     calls = tuple(part.call or root_call(build) for part in parts)
@@ -130,10 +126,8 @@ def _check_caps(definition: Any) -> None:
 
 def _decoded(build: "Build", definition: Any, needs: Needs) -> Vertex | None:
     """The graph of a definition that the client may have solved. Raises `Failure`."""
-    try:
+    with as_failures():
         vertex = decode(definition, build.status.aliases)
-    except BuildError as error:
-        raise failure_of(error) from None
     _check_caps(definition)
     check_allowed(vertex, build.asked.Entitlements)
     needs.add_llb(definition)
@@ -199,7 +193,7 @@ def _several(
         if prepared == first.whole.parts and configs == [part.config for part in prepared if part]:
             return first.whole
     parts = [
-        _part(build, one, metadata, f"/{name}", platform or _platform(name), said[name])
+        _part(build, one, metadata, f"/{name}", platform or named_platform(name), said[name])
         for one, (name, platform) in zip(prepared, names, strict=True)
     ]
     return prepare(build, *parts, multi=True)
@@ -209,15 +203,15 @@ def platform_warnings(build: "Build", result: Any) -> list[str]:
     """What a client may not expect of a result: it is for other platforms than were asked for.
     Raises `Failure`."""
     text = build.asked.FrontendAttrs.get("platform", "")
-    asked = {_platform(name) for name in text.split(",") if name} or {host_platform()}
+    asked = {named_platform(name) for name in text.split(",") if name} or {host_platform()}
     if PLATFORMS in result.metadata:
-        made = {platform or _platform(n) for n, platform in _platforms(result.metadata)}
+        made = {platform or named_platform(n) for n, platform in _platforms(result.metadata)}
     else:
         config = result.metadata.get(CONFIG, b"")
         made = {ResultPart(None, host_platform(), config).config().platform}
     if result.WhichOneof("result") != "refs" and len(asked) > 1:
         return ["Multiple platforms requested but result is not multi-platform"]
-    asked, made = ({_platform(one.short) for one in platforms} for platforms in (asked, made))
+    asked, made = ({named_platform(one.short) for one in platforms} for platforms in (asked, made))
     if made == asked:
         return []
     return [f"Requested platforms {_listed(asked)} do not match result platforms {_listed(made)}"]
@@ -270,8 +264,7 @@ def _json(data: bytes, what: str) -> Any:
         raise Failure(f"{what} of a result is no JSON") from None
 
 
-def _platform(name: str) -> Platform:
-    try:
-        return parse_platform(name)
-    except BuildError as error:
-        raise failure_of(error) from None
+def named_platform(name: str) -> Platform:
+    """The platform of a name, that of this machine if there is none. Raises `Failure`."""
+    with as_failures():
+        return parse_platform(name) if name else host_platform()

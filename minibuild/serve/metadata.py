@@ -14,7 +14,6 @@ from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import platform_of, source_of
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.digest import digest_bytes
-from minibuild.errors import BuildError
 from minibuild.events import VertexInfo, silent
 from minibuild.frontend.question_context import Asking
 from minibuild.frontend.subrequests import finder_of
@@ -23,7 +22,7 @@ from minibuild.graph.platform import Platform
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter, reported
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.serve.attested import attestation_chain
 from minibuild.serve.attributes import PULLS
 from minibuild.serve.lending import agents, secrets, with_logins
@@ -51,11 +50,9 @@ def image_config(build: "Build", asked: Any, source: Any) -> Any:
 
 
 def _image(build: "Build", made: BuildRequest, ref: str, platform: Platform) -> FoundImage:
-    try:
+    with as_failures():
         content = ReadOnlyContent(build.builder.root)
         return finder_of(made, content, silent, build.cancelled).found(ref, platform)
-    except BuildError as error:
-        raise failure_of(error) from None
 
 
 def describe_source(build: "Build", asked: Any) -> Any:
@@ -70,7 +67,7 @@ def describe_source(build: "Build", asked: Any) -> Any:
 def _described(build: "Build", asked: Any) -> Any:
     message = api_type("Op")(source=asked.Source, platform=asked.Platform)
     answer = api_type("ResolveSourceMetaResponse")(Source=asked.Source)
-    try:
+    with as_failures():
         source = source_of(message)
         if isinstance(source, ImageSource):
             made = _request(build, asked.ResolveMode, source.ref)
@@ -84,8 +81,6 @@ def _described(build: "Build", asked: Any) -> Any:
                     answer.Image.AttestationChain.CopyFrom(chain)
         elif isinstance(source, GitSource | HttpSource):
             _ask_the_web(build, message, source, asked, answer)
-    except BuildError as error:
-        raise failure_of(error) from None
     return answer
 
 

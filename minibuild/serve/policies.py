@@ -16,11 +16,10 @@ from minibuild.buildflags.source_policy import parse_policy
 from minibuild.buildkit.decode import platform_of
 from minibuild.buildkit.rpc import UNKNOWN, Failure, api_type
 from minibuild.digest import digest_bytes
-from minibuild.errors import BuildError
 from minibuild.graph.identifier import Identified, normalised
 from minibuild.graph.platform import Platform
 from minibuild.graph.source_policy import Policy, PolicyRule, decided
-from minibuild.serve.answers import failure_of
+from minibuild.serve.answers import as_failures
 from minibuild.serve.metadata import describe_source
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def policies_of(messages: Iterable[Any]) -> tuple[Policy, ...]:
     """The policies in messages of a client. Raises `Failure`."""
     from google.protobuf.json_format import MessageToDict
 
-    try:
+    with as_failures():
         return tuple(
             parse_policy(
                 json.dumps(MessageToDict(message, preserving_proto_field_name=True)).encode(),
@@ -45,8 +44,6 @@ def policies_of(messages: Iterable[Any]) -> tuple[Policy, ...]:
             )
             for message in messages
         )
-    except BuildError as error:
-        raise failure_of(error) from None
 
 
 def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> Any:
@@ -85,11 +82,9 @@ def allow(build: "Build", source: Any, platform: Any, extra: Sequence[Policy] = 
     policies = (*build.policies, *extra)
     session = build.asked.SourcePolicySession
     for _ in range(_MAX_QUESTIONS):
-        try:
+        with as_failures():
             given = Identified(normalised(source.identifier), dict(source.attrs))
             found = decided(policies, given)
-        except BuildError as error:
-            raise failure_of(error) from None
         _set(source, found.identifier, found.attributes)
         if not session or _judged(build, session, source, platform):
             return

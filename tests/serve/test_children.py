@@ -30,7 +30,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[BuildChild]:
 
 
 def test_the_one_that_waits() -> None:
-    children = Children()
+    children = Children("")
     children.prepare()
     children.prepare()  # one is enough
     first = children.take()
@@ -42,7 +42,7 @@ def test_the_one_that_waits() -> None:
 
 
 def test_one_that_died_is_not_given(made: list[BuildChild]) -> None:
-    children = Children()
+    children = Children("")
     children.prepare()
     made[0].close()
     child = children.take()
@@ -51,7 +51,7 @@ def test_one_that_died_is_not_given(made: list[BuildChild]) -> None:
 
 
 def test_none_waits_after_the_end(made: list[BuildChild]) -> None:
-    children = Children()
+    children = Children("")
     children.prepare()
     children.close()
     children.prepare()
@@ -59,7 +59,7 @@ def test_none_waits_after_the_end(made: list[BuildChild]) -> None:
 
 
 def test_the_end_waits_for_those_that_end(made: list[BuildChild]) -> None:
-    children = Children()
+    children = Children("")
     taken = [children.take(), children.take()]
     for child in taken:
         children.give_back(child)
@@ -73,7 +73,7 @@ def test_the_end_waits_for_those_that_end(made: list[BuildChild]) -> None:
 def test_the_next_build_waits_for_one_that_has_answered(
     made: list[BuildChild], tmp_path: Path
 ) -> None:
-    children = Children()
+    children = Children("")
     child = children.take()
     children.answered(child)
     with ThreadPoolExecutor() as hands:
@@ -100,7 +100,7 @@ def built(child: BuildChild, folder: Path, dockerfile: str) -> Sequence[Event]:
 def test_one_has_several_builds_as_long_as_they_succeed(
     made: list[BuildChild], tmp_path: Path
 ) -> None:
-    children = Children()
+    children = Children("")
     for name in ("a", "b"):
         child = children.take()
         assert any(
