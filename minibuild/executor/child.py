@@ -126,7 +126,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     env.setdefault("HOME", user.home)
     channel.send(pack(rootfs.stubs.ready()), (rootfs.root_fd,))
     insecure = step.security == "insecure"
-    single_id = request.single_id and not watched  # Else who becomes what is recorded.
+    single_id = system.ground.single_id and not watched  # Else who becomes what is recorded.
     become(user, single_id=single_id, keep_capabilities=insecure)
     if insecure:
         # As BuildKit has it: also for a USER that is not root.

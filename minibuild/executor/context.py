@@ -29,7 +29,7 @@ _LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 _BELOW_TOO = syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE
 
 
-def detach_context(mount: BindContext, scratch: Scratch, *, in_userns: bool) -> Detached:
+def detach_context(mount: BindContext, scratch: Scratch) -> Detached:
     """The context as a descriptor. Raises `CannotShow`, and `DefinitionError` if it is gone."""
     folder, name, is_dir = _place(mount)
     layered = bool(mount.mask) or mount.writable_discard
@@ -40,7 +40,7 @@ def detach_context(mount: BindContext, scratch: Scratch, *, in_userns: bool) -> 
         if mount.owner != (0, 0):
             show_as_root(mount_fd, *mount.owner)
         if layered:
-            mount_fd = _overlay(mount, mount_fd, name, scratch, in_userns=in_userns)
+            mount_fd = _overlay(mount, mount_fd, name, scratch)
         attributes = syscalls.MOUNT_ATTR_NODEV
         if not mount.writable_discard:
             attributes |= syscalls.MOUNT_ATTR_RDONLY
@@ -71,9 +71,7 @@ def _opened(mount: BindContext, source: str) -> int:
         return syscalls.openat2(root_fd, source or ".", os.O_PATH, resolve=_LITERAL)
 
 
-def _overlay(
-    mount: BindContext, mount_fd: int, name: str, scratch: Scratch, *, in_userns: bool
-) -> int:
+def _overlay(mount: BindContext, mount_fd: int, name: str, scratch: Scratch) -> int:
     """The directory under its mask, and under a layer that takes what is written; or the file
     `name` there."""
     below, merged = scratch.directory(), scratch.directory()
@@ -92,8 +90,7 @@ def _overlay(
     top = scratch.upper_layer(layers[0]) if mount.writable_discard else ("", "")
     # Names relative to the folder: its own path may hold a colon or a comma.
     lower, (upper, work) = map(os.path.basename, layers), map(os.path.basename, top)
-    options = ("userxattr",) if in_userns else ()
-    attach(Mount(tuple(lower), upper, work, options, scratch.path), merged)
+    attach(Mount(tuple(lower), upper, work, scratch.options, scratch.path), merged)
     with closing_fd(os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         return clone_mount(fd, name)
 

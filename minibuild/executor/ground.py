@@ -18,6 +18,7 @@ from minibuild.executor.points import Points
 from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
 from minibuild.executor.wire import Setup
 from minibuild.linux import capabilities, capability_sets, unotify
+from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import Mount
 
 SCRATCH = "mnt"
@@ -29,16 +30,18 @@ class Ground:
     the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
     paths by contents, to be bound read-only as they are, and `points` is a layer on disk. `groups`
     makes the cgroups of steps. `nodev`: what keeps a step from devices is how its filesystems are
-    mounted. `records`: where there is a single id, owners and users are recorded (`listener`)."""
+    mounted. `single_id`: no id but 0 is mapped here; `records`: then owners and users are recorded
+    (`listener`). `overlay_options` are those of overlays in a user namespace."""
 
     __slots__ = (
-        *("dev", "files", "groups", "masks", "own", "points", "proc", "proc_readonly"),
-        *("nodev", "records", "root", "sandbox", "single_id", "sys"),
+        *("dev", "files", "groups", "masks", "overlay_options", "own", "points", "proc"),
+        *("nodev", "proc_readonly", "records", "root", "sandbox", "single_id", "sys"),
     )
 
     def __init__(self, setup: Setup, *, single_id: bool) -> None:
         sandbox = self.sandbox = setup.sandbox
         self.single_id = single_id
+        self.overlay_options = ("userxattr",) if in_user_namespace() else ()
         self.records = single_id and can_listen() and unotify.may_have_listener()
         self.groups = Groups(setup.place, sandbox=sandbox)
         self.nodev = sandbox and not self.groups.guarded

@@ -125,7 +125,7 @@ class LocalExecutor:
             else:
                 looking = self._single_id or _may_see_devices(step)
                 watch = self._filter(step, "looking" if looking else "making")
-        return Request(step, program, self._in_userns, self._single_id, watch)
+        return Request(step, program, watch)
 
     def _is_guarded(self, step: Step) -> bool:
         return self._single_id and _has_another_user(step)

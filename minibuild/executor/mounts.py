@@ -34,13 +34,16 @@ class Scratch:
     """A small filesystem in memory for what a step needs besides its rootfs: files bound over
     others, mount points, upper layers that are thrown away. It goes with the mount namespace.
 
-    It is mounted when the first name in it is asked for: most steps need none.
+    It is mounted when the first name in it is asked for: most steps need none. Overlays made here
+    get `options`; `nodev`: no node in what a step mounts can be used as a device.
     """
 
-    __slots__ = ("_count", "path")
+    __slots__ = ("_count", "nodev", "options", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, options: tuple[str, ...] = (), *, nodev: bool = False) -> None:
         self.path = path
+        self.options = options
+        self.nodev = nodev
         self._count = 0
 
     def name(self) -> str:
@@ -89,7 +92,7 @@ def _give(fd: int, uid: int, gid: int, path: str) -> None:
         owner.fchown(fd, uid, gid, path)
 
 
-def discarding(mount: Mount, scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
+def discarding(mount: Mount, scratch: Scratch) -> str:
     """A tree under a layer in memory: it can be written, and what was written is dropped."""
     if mount.is_overlay and not mount.upper:
         # Its layers can take one more: overlays can only be stacked two deep.
@@ -97,28 +100,26 @@ def discarding(mount: Mount, scratch: Scratch, *, in_userns: bool, nodev: bool) 
     else:
         top = scratch.directory()
         attach(mount, top)
-        mount = Mount((top,), options=("userxattr",) if in_userns else ())
+        mount = Mount((top,), options=scratch.options)
     merged, (upper, work) = scratch.directory(), scratch.upper_layer(top)
-    attach(mount._replace(upper=upper, work=work), merged, syscalls.MS_NODEV if nodev else 0)
+    flags = syscalls.MS_NODEV if scratch.nodev else 0
+    attach(mount._replace(upper=upper, work=work), merged, flags)
     return merged
 
 
-def detach(
-    mount: BindTree | BindPath | Tmpfs | SecretFile,
-    scratch: Scratch,
-    *,
-    in_userns: bool,
-    nodev: bool,
-) -> Detached:
-    """The mount as a descriptor. `nodev`: no node in it can be used as a device."""
+def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) -> Detached:
+    """The mount as a descriptor."""
     match mount:
         case BindTree():
-            return _detach_tree(mount, scratch, in_userns=in_userns, nodev=nodev)
+            return _detach_tree(mount, scratch)
         case BindPath():
-            flags = _flags(readonly=mount.readonly, nodev=nodev)
+            flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
             return _detach_source(mount.target, mount.path, mount.source, flags)
         case Tmpfs():
-            fd = tmpfs(mount.size_bytes, "1777", nodev=nodev, readonly=mount.readonly)
+            size = [("size", str(mount.size_bytes))] if mount.size_bytes else []
+            flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
+            flags |= syscalls.MOUNT_ATTR_NOSUID
+            fd = syscalls.new_filesystem("tmpfs", [("mode", "1777"), *size], flags)
             return Detached(mount.target, fd, True)
         case SecretFile():
             path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
@@ -127,14 +128,14 @@ def detach(
             return _detach_source(mount.target, path, "/", flags)
 
 
-def _detach_tree(mount: BindTree, scratch: Scratch, *, in_userns: bool, nodev: bool) -> Detached:
+def _detach_tree(mount: BindTree, scratch: Scratch) -> Detached:
     if mount.writable_discard:
-        tree = discarding(mount.tree, scratch, in_userns=in_userns, nodev=nodev)
+        tree = discarding(mount.tree, scratch)
     else:
         tree = scratch.directory()
         attach(mount.tree, tree)
     readonly = mount.readonly and not mount.writable_discard
-    flags = _flags(readonly=readonly, nodev=nodev)
+    flags = _flags(readonly=readonly, nodev=scratch.nodev)
     return _detach_source(mount.target, tree, mount.source, flags)
 
 
@@ -174,10 +175,3 @@ def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
         # In a user namespace a directory cannot be bound without what is mounted below it: that
         # would uncover what the mounts hide (mount_namespaces(7), "locked").
         return syscalls.open_tree(path, flags | syscalls.AT_RECURSIVE, dir_fd=fd)
-
-
-def tmpfs(size_bytes: int, mode: str, *, nodev: bool, readonly: bool = False) -> int:
-    """A detached filesystem in memory."""
-    size = [("size", str(size_bytes))] if size_bytes else []
-    attributes = syscalls.MOUNT_ATTR_NOSUID | _flags(readonly=readonly, nodev=nodev)
-    return syscalls.new_filesystem("tmpfs", [("mode", mode), *size], attributes)

@@ -59,14 +59,13 @@ class Rootfs:
             self._system.file("/etc/hosts", names),
             self._system.file("/etc/resolv.conf", etc_files.resolv_conf()),
         ]
-        userns, nodev = self.request.in_userns, self._system.ground.nodev
         # By target, so that a mount inside another comes after it, however they were written.
         for mount in sorted(step.mounts, key=lambda m: m.target.rstrip("/")):
             if isinstance(mount, BindContext):
-                self._mounts.append(detach_context(mount, scratch, in_userns=userns))
+                self._mounts.append(detach_context(mount, scratch))
             else:
-                self._mounts.append(detach(mount, scratch, in_userns=userns, nodev=nodev))
-        if self.request.single_id and not self._system.ground.records:
+                self._mounts.append(detach(mount, scratch))
+        if self._system.ground.single_id and not self._system.ground.records:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
@@ -75,18 +74,16 @@ class Rootfs:
     def _mount_root(self, scratch: Scratch) -> tuple[str, int]:
         """Mount the snapshot; say where, and open the directory that takes what is written."""
         step = self.request.step
-        nodev = self._system.ground.nodev
         upper = step.rootfs.upperdir
         if not upper:
             # Mount points have to be made somewhere; the step itself sees a read-only root.
             self._readonly = True
-            userns = self.request.in_userns
-            root = discarding(step.rootfs, scratch, in_userns=userns, nodev=nodev)
+            root = discarding(step.rootfs, scratch)
             return root, os.open(root, _PATH_DIRECTORY)
         root = self._system.ground.root
         upper_fd = os.open(upper, _PATH_DIRECTORY)
         points = self._system.ground.points
-        flags = syscalls.MS_NODEV if nodev else 0
+        flags = syscalls.MS_NODEV if scratch.nodev else 0
         attach(points.below(step.rootfs, os.fstat(upper_fd).st_dev), root, flags)
         return root, upper_fd
 

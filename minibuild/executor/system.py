@@ -27,7 +27,7 @@ class System:
         self.group = group
         # Now, while it can be seen: after pivot_root(2) it is the way back, to unmount it all.
         self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.scratch = Scratch(ground.own)
+        self.scratch = Scratch(ground.own, ground.overlay_options, nodev=ground.nodev)
         sandbox = ground.sandbox
         mount_proc(ground.proc, ground.proc_readonly, ground.masks, sandbox=sandbox)
         self.proc = _taken(ground.proc)

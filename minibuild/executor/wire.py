@@ -51,13 +51,10 @@ class Request(NamedTuple):
 
     `seccomp` is the filter as BPF; empty for none.
     `watch` is one to take instead, if the kernel hands over the calls that it names.
-    `single_id` says that no id but 0 is mapped here, `in_userns` that this is no real root.
     """
 
     step: Step
     seccomp: bytes = b""
-    in_userns: bool = False
-    single_id: bool = False
     watch: bytes = b""
 
 
