@@ -47,14 +47,6 @@ class GuardedCalls(IdentityCalls):
 
         return answer
 
-    def _file(
-        self, call: Notification, who: Identity, directory: int, address: int, flags: int = 0
-    ) -> Found:
-        """The file that a call names; without a path it is the open one."""
-        path = self._processes.read_path(call.pid, address) if address else ""
-        follow = not flags & AT_SYMLINK_NOFOLLOW
-        return self._permissions.find(who, call.pid, directory, path, follow=follow)
-
     def _parent(
         self, call: Notification, who: Identity, directory: int, address: int
     ) -> tuple[Found, str]:

@@ -1,13 +1,17 @@
 """What answers calls whose outcome depends on who a process is to itself, and on recorded owners.
 
-Read next: `ids`, `owners`, `creations`, `guards`: four kinds of such calls.
+Read next: `ids`, `owners`, `creations`, `guards`, `looks`, `nodes`: the kinds of such calls.
 """
 
+from minibuild.executor.listener import process
 from minibuild.executor.listener.identities import Identities
-from minibuild.executor.listener.notifications import Notifications
+from minibuild.executor.listener.identity import Identity
+from minibuild.executor.listener.notifications import Notification, Notifications
 from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.permissions import Permissions
+from minibuild.executor.listener.permissions import Found, Permissions
 from minibuild.executor.listener.process import Processes
+from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
 
 class IdentityCalls:
@@ -28,3 +32,21 @@ class IdentityCalls:
         self._identities = identities
         self._owned = owned
         self._permissions = permissions
+
+    def _file(
+        self, call: Notification, who: Identity, directory: int, address: int, flags: int = 0
+    ) -> Found:
+        """The file that a call names; without a path it is the open one."""
+        path = self._processes.read_path(call.pid, address) if address else ""
+        follow = not flags & AT_SYMLINK_NOFOLLOW
+        return self._permissions.find(who, call.pid, directory, path, follow=follow)
+
+    def _write(self, call: Notification, *pieces: tuple[int, bytes]) -> bool:
+        """Write each piece to its address in the memory of the process. False if that cannot be, or
+        if it does not wait any more."""
+        with closing_fd(process.open_memory(call.pid)) as fd:
+            # In this order: what is open is the memory of one process, whatever its number becomes,
+            # and of the right one if it still waits now.
+            return self._notifications.valid(call) and all(
+                process.write(fd, address, data) for address, data in pieces
+            )

@@ -60,12 +60,8 @@ class IdCalls(IdentityCalls):
         if now is self._identities.first:
             return None
         ids = now.user if name == "getresuid" else now.group
-        with closing_fd(process.open_memory(call.pid)) as fd:
-            if not self._notifications.valid(call):
-                return None
-            for address, id_ in zip(call.arguments[:3], ids[:3], strict=True):
-                process.write(fd, address, struct.pack("=I", id_))
-        return 0
+        packed = [struct.pack("=I", id_) for id_ in ids[:3]]
+        return 0 if self._write(call, *zip(call.arguments, packed, strict=False)) else None
 
     def setgroups(self, call: Notification) -> int:
         count = call.arguments[0] & KEEP
@@ -84,11 +80,8 @@ class IdCalls(IdentityCalls):
         count = len(now.groups)
         if size < 0 or 0 < size < count:
             raise refused(errno.EINVAL)
-        if size:
-            with closing_fd(process.open_memory(call.pid)) as fd:
-                if not self._notifications.valid(call):
-                    return None
-                process.write(fd, address, struct.pack(f"={count}I", *now.groups))
+        if size and not self._write(call, (address, struct.pack(f"={count}I", *now.groups))):
+            return None
         return count
 
     def execute(self, call: Notification, directory: int, address: int, flags: int = 0) -> None:

@@ -54,7 +54,7 @@ class StepListener:
         guards = guarding(GuardedCalls(*ours))
         known = {
             **looks,
-            **making(DeviceCalls(*ours[:3], inside.root_fd, stderr), CreatingCalls(*ours)),
+            **making(DeviceCalls(inside.root_fd, stderr, *ours), CreatingCalls(*ours)),
             **owning(ChownCalls(*ours), IdCalls(*ours)),
             **guards,
         }

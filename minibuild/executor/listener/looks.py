@@ -82,9 +82,4 @@ class StatCalls(IdentityCalls):
         if seen is found:
             return None
         data = packed_statx(seen) if extended else packed_stat(self._machine, seen)
-        with closing_fd(process.open_memory(call.pid)) as fd:
-            # In this order: what is open is the memory of one process, whatever its number becomes,
-            # and of the right one if it still waits now.
-            if self._notifications.valid(call) and process.write(fd, into, data):
-                return 0
-        return None
+        return 0 if self._write(call, (into, data)) else None

@@ -8,11 +8,12 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from typing import Any
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identities import Identities
-from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.identity_calls import IdentityCalls
+from minibuild.executor.listener.notifications import Notification
+from minibuild.executor.listener.permissions import refused
 from minibuild.linux import device
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.console import visible
@@ -21,23 +22,14 @@ _CAP_MKNOD = 27
 DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
-class DeviceCalls:
+class DeviceCalls(IdentityCalls):
     """Answers them. `root_fd` is the root of the step's tree, which is marked when it gets a
     placeholder; a process may have another root, by chroot(2). `stderr` is that of the step."""
 
-    __slots__ = (*("_identities", "_notifications", "_processes", "_root_fd", "_said", "_stderr"),)
+    __slots__ = ("_root_fd", "_said", "_stderr")
 
-    def __init__(
-        self,
-        notifications: Notifications,
-        processes: Processes,
-        identities: Identities,
-        root_fd: int,
-        stderr: int,
-    ) -> None:
-        self._notifications = notifications
-        self._processes = processes
-        self._identities = identities
+    def __init__(self, root_fd: int, stderr: int, *ours: Any) -> None:
+        super().__init__(*ours)
         self._root_fd = root_fd
         self._stderr = stderr
         self._said = False
@@ -49,7 +41,7 @@ class DeviceCalls:
         kind = stat.S_IFMT(mode)
         status = process.status(call.pid)
         if self._identities.of(call.pid).user.effective:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            raise refused(errno.EPERM)
         may = int(status["CapEff"], 16) >> _CAP_MKNOD & 1
         path = self._processes.read_path(call.pid, address)
         # 0:0 is how overlayfs marks a deletion: no process may make that in a rootfs, not even

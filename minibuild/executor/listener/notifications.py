@@ -60,10 +60,6 @@ class Notifications:
         except OSError:
             pass
 
-    def close(self) -> None:
-        """Calls that are still handed over fail with ENOSYS."""
-        os.close(self.fd)
-
     def arrive(self) -> bool:
         """Wait for a call; False if no process has the filter any more (Linux 5.9)."""
         ((_, what),) = self._poll.poll()

@@ -51,9 +51,7 @@ class ChownCalls(IdentityCalls):
             return 0
 
         def check(who: Identity) -> None:
-            path = self._processes.read_path(call.pid, address) if address else ""
-            follow = not flags & AT_SYMLINK_NOFOLLOW
-            file = self._permissions.find(who, call.pid, directory, path, follow=follow)
+            file = self._file(call, who, directory, address, flags)
             if name.startswith("user."):
                 self._permissions.check(who, file, WRITE)
             elif name.startswith("system."):
