@@ -13,7 +13,6 @@ A claim is an open directory with a lock. Groups whose claim is gone are empty, 
 next process that looks. Read next: `groups`, which makes one for each step.
 """
 
-import errno
 import itertools
 import os
 from contextlib import suppress
@@ -26,12 +25,6 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import lock_folder
 
 _PREFIX = "minibuild-"
-_REFUSED = frozenset(
-    (
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EOPNOTSUPP),
-        *(errno.ENOENT, errno.ENODEV, errno.EINVAL),
-    )
-)
 _numbers = itertools.count(1)
 
 
@@ -65,7 +58,7 @@ class Claim:
                 try:
                     unified.hand_back(above)
                 except OSError as error:
-                    if error.errno not in _REFUSED:
+                    if error.errno not in unified.REFUSED:
                         raise
         for fd in self._locks:
             os.close(fd)
@@ -107,7 +100,7 @@ def _claimed(hierarchies: list[Hierarchy]) -> Claim:
             _hand_on(group)
         except OSError as error:
             cgroup.remove(group.path)
-            if error.errno not in _REFUSED:
+            if error.errno not in unified.REFUSED:
                 raise
         else:
             made.append(group)

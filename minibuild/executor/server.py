@@ -25,7 +25,7 @@ from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.ground import Ground
 from minibuild.executor.groups import MemoryUsage, StepGroup
-from minibuild.executor.helper import Helper, close_others, has_one_thread, reap, spawn
+from minibuild.executor.helper import Helper, close_others, reap
 from minibuild.executor.system import System
 from minibuild.executor.wire import (
     Exited,
@@ -56,6 +56,7 @@ class StepServer(Helper):
     good what none of them may have; others need another server."""
 
     __slots__ = ()
+    role = "server"
     what = "the step server"
 
     def leave(self, held: list[int]) -> None:
@@ -71,26 +72,19 @@ class StepServer(Helper):
 
     @classmethod
     def start(cls, setup: Setup) -> "StepServer":
-        """Start a server: by a clone of this process while it has a single thread, else by a new
-        interpreter, which takes 30 ms longer. What it makes of the setup is in `ground`."""
-        ours, theirs = pair()
+        """Start a server. What it makes of the setup is in `ground`."""
+
+        def serve(fd: int) -> NoReturn:
+            _serve_and_exit(fd, setup, dies_with_parent=True)
+
+        flags = _SERVER_NAMESPACES | _cgroup_namespace(setup)
         try:
-            if has_one_thread():
-                pid, pidfd = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
-                if pid == 0:
-                    _serve_and_exit(theirs.fileno(), setup, dies_with_parent=True)
-                os.close(pidfd)
-            else:
-                pid = spawn("server", theirs.fileno(), pack(setup).hex())
+            return cls.begin(pack(setup).hex(), serve=serve, flags=flags)
         except OSError as error:
-            ours.close()
             raise HostError(
                 f"cannot start the step server: {error}",
                 hint=getattr(error, "hint", "") or "`minibuild doctor` checks this machine",
             ) from error
-        finally:
-            theirs.close()
-        return cls(ours, pid)
 
 
 def _cgroup_namespace(setup: Setup) -> int:

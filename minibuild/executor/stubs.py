@@ -65,13 +65,8 @@ class StubMaker:
             self._make(target, is_dir=is_dir)
             return
         except OSError as error:
-            raise _impossible(target, error) from error
-        if stat.S_ISDIR(found) != is_dir:
-            raise DefinitionError(
-                f"cannot mount a {'directory' if is_dir else 'file'} on {target}: the image has a "
-                f"{'file' if is_dir else 'directory'} there",
-                hint="choose another target",
-            )
+            raise cannot_make(target, error) from error
+        check_kind(target, found, is_dir=is_dir)
 
     def ready(self) -> Ready:
         """What was made and touched, for `remove_stubs`."""
@@ -88,7 +83,7 @@ class StubMaker:
                 return  # In another mount, such as a cache directory: what is made there stays.
             os.utime(f"/{above.path}", ns=above.times)
         except OSError as error:
-            raise _impossible(target, error) from error
+            raise cannot_make(target, error) from error
         self.stubs.append(Stub(made[0], is_dir or len(made) > 1, whiteout))
         self.stubs += [Stub(path, True) for path in made[1:-1]]
         self.stubs += [Stub(path, is_dir) for path in made[1:][-1:]]
@@ -149,7 +144,18 @@ class StubMaker:
         return [*made, real.strip("/")]
 
 
-def _impossible(target: str, error: OSError) -> DefinitionError:
+def check_kind(target: str, mode: int, *, is_dir: bool) -> None:
+    """Raise `DefinitionError` if what is at a target cannot be covered by such a mount."""
+    if stat.S_ISDIR(mode) != is_dir:
+        kind, there = ("directory", "file") if is_dir else ("file", "directory")
+        raise DefinitionError(
+            f"cannot mount a {kind} on {target}: the image has a {there} there",
+            hint="choose another target",
+        )
+
+
+def cannot_make(target: str, error: OSError) -> DefinitionError:
+    """The error about a mount point that cannot be made."""
     return DefinitionError(
         f"cannot make the mount point {target}: {os.strerror(error.errno or 0)}",
         hint="mount on a path whose parent is a writable directory",

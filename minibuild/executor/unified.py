@@ -25,7 +25,13 @@ MAIN = "minibuild-main"
 """The group that this process moves into."""
 
 _SYSTEMD = "/run/systemd/system"
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EBUSY, errno.EINVAL)
+REFUSED = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EOPNOTSUPP),
+        *(errno.ENOENT, errno.ENODEV, errno.EINVAL),
+    )
+)
+"""What the kernel says where groups are not to be made or changed."""
 
 
 def prepare(
@@ -59,7 +65,7 @@ def hand_on(path: str, controllers: frozenset[str], *, delegated: bool) -> bool:
             _move_into(f"{path}/{MAIN}")
         enable(path, controllers)
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in REFUSED:
             raise
         return False
     return True
@@ -161,7 +167,7 @@ def _hand_on_empty(path: str, controllers: frozenset[str]) -> bool:
     try:
         enable(path, controllers)
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in REFUSED:
             raise
         return False
     return True

@@ -26,14 +26,10 @@ Moved = dict[str, tuple[int, int]]
 it is read on the near side of both moves: what lies between is what the step did."""
 
 
-def move_in(stored: str, live: str, kept: Kept) -> Moved:
-    """Move the tree that is stored to where it is live; what stays there hides what is stored."""
+def move_in(stored: str, live: str, kept: Kept, path: str = "") -> Moved:
+    """Move the tree that is stored to where it is live, or what is below `path` in it; what stays
+    there hides what is stored."""
     moved: Moved = {}
-    _move_in(stored, live, "", kept, moved)
-    return moved
-
-
-def _move_in(stored: str, live: str, path: str, kept: Kept, moved: Moved) -> None:
     looks = metadata_of(stored + path)  # Now: each move sets the times of the directory.
     for name in sorted(os.listdir(stored + path)):
         inner = f"{path}/{name}"
@@ -42,21 +38,18 @@ def _move_in(stored: str, live: str, path: str, kept: Kept, moved: Moved) -> Non
             continue
         if kept.leads_to_it(target):
             if stat.S_ISDIR(os.lstat(source).st_mode):
-                _move_in(stored, live, inner, kept, moved)
+                moved |= move_in(stored, live, kept, inner)
             continue
         move(source, target)
         moved[inner] = _mark(target)
     set_looks(_at(live, path), looks)
-
-
-def move_out(live: str, stored: str, kept: Kept) -> Moved:
-    """Move the tree that is live to a folder, which may hold what stays hides."""
-    moved: Moved = {}
-    _move_out(live, stored, "", kept, moved)
     return moved
 
 
-def _move_out(live: str, stored: str, path: str, kept: Kept, moved: Moved) -> None:
+def move_out(live: str, stored: str, kept: Kept, path: str = "") -> Moved:
+    """Move the tree that is live, or what is below `path` in it, to a folder, which may hold what
+    stays hides."""
+    moved: Moved = {}
     looks = metadata_of(_at(live, path))
     for name in sorted(os.listdir(_at(live, path))):
         inner = f"{path}/{name}"
@@ -70,7 +63,7 @@ def _move_out(live: str, stored: str, path: str, kept: Kept, moved: Moved) -> No
                 _make_parents(live, stored, path)
             move(source, target)
         elif not _is_hidden(target):
-            _move_out(live, stored, inner, kept, moved)
+            moved |= move_out(live, stored, kept, inner)
         elif _holds_more(source, kept):
             raise HostError(
                 f"a step wrote to {source}, which is something else than a directory in its image",
@@ -78,6 +71,7 @@ def _move_out(live: str, stored: str, path: str, kept: Kept, moved: Moved) -> No
             )
     if os.path.isdir(stored + path):
         set_looks(stored + path, looks)
+    return moved
 
 
 def make_frame(live: str, stored: str, kept: Kept) -> None:

@@ -33,7 +33,7 @@ class OwnRootExecutor:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._keeper = KeeperClient.start()
+        self._keeper = KeeperClient.begin()
         self._trees: list[WorkingTree] = []
         self._oom = OomWatch()
         self._closed = False

@@ -14,12 +14,12 @@ import signal
 from contextlib import suppress
 
 from minibuild.executor.child import RequestFiles, answer, received
-from minibuild.executor.helper import Helper, spawn
+from minibuild.executor.helper import Helper
 from minibuild.executor.ownroot import process
 from minibuild.executor.ownroot.root import root_here
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
-from minibuild.linux.channel import Channel, close_all, pair
+from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.descriptors import closing_fd
 
 _MAX_ORDER_BYTES = 64 * 1024
@@ -29,16 +29,8 @@ class KeeperClient(Helper):
     """This end of the keeper."""
 
     __slots__ = ()
+    role = "keeper"
     what = "the keeper of the step"
-
-    @classmethod
-    def start(cls) -> "KeeperClient":
-        """Start it: as a program of its own, for this process has threads."""
-        ours, theirs = pair()
-        try:
-            return cls(ours, spawn("keeper", theirs.fileno()))
-        finally:
-            theirs.close()
 
 
 def keep(fd: int) -> None:

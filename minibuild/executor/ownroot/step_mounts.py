@@ -27,6 +27,7 @@ from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.placement import Placement, put, put_back
 from minibuild.executor.ownroot.root import Root, Stay
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
+from minibuild.executor.stubs import cannot_make, check_kind
 from minibuild.linux.beneath import makedirs_beneath, open_beneath, remove_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Change, Kind, MergePolicy
@@ -210,10 +211,7 @@ class StepMounts:
                 put(placement, kept)
             self._made[-1] = self._made[-1]._replace(put_ns=os.stat(above).st_mtime_ns)
         except OSError as error:
-            raise DefinitionError(
-                f"cannot make the mount point {target}: {error.strerror}",
-                hint="mount on a path whose parent is a writable directory",
-            ) from error
+            raise cannot_make(target, error) from error
 
     def take_away(self) -> None:
         """Take all away again; no process of the step is alive."""
@@ -299,9 +297,5 @@ def _check(target: str, kept: Kept, *, is_directory: bool) -> None:
             hint="without namespaces a step's mounts cannot cover those of the container; choose "
             "another target",
         )
-    if os.path.lexists(target) and os.path.isdir(target) != is_directory:
-        kind, there = ("directory", "file") if is_directory else ("file", "directory")
-        raise DefinitionError(
-            f"cannot mount a {kind} on {target}: the image has a {there} there",
-            hint="choose another target",
-        )
+    if os.path.lexists(target):
+        check_kind(target, os.lstat(target).st_mode, is_dir=is_directory)
