@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, get_args
 from minibuild.buildflags.attributes import check_reference, fields
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.layer.compress import compressor
+from minibuild.layer.compress import parse_level
 from minibuild.oci.model import Compression
 from minibuild.session.request import CacheMountPlace, CachePlace
 from minibuild.startup.tuples import NamedTuple
@@ -60,13 +60,7 @@ class _Given(NamedTuple):
 
     def level(self, compression: Compression) -> int | None:
         text = self.values.get("compression-level")
-        if text is None:
-            return None
-        if not text.isascii() or not text.isdigit():
-            raise UsageError(f"compression-level {text!r} is no number")
-        # Refuses what the algorithm does not have.
-        compressor(compression, int(text), lambda data: None).close()
-        return int(text)
+        return None if text is None else parse_level(text, compression)
 
 
 def cache_place(text: str, flag: str) -> CachePlace:

@@ -1,8 +1,8 @@
 """The attributes of an output, checked: `type=oci,dest=x,compression=zstd`.
 
-Comes in: an `Output` of the request. Goes out: typed options, or a `UsageError` that names what it
-does not know and what was perhaps meant. Attributes that other builders have and this one does
-not are refused too: an option that is silently ignored is worse than none.
+Comes in: an `Output` of the request. Goes out: typed options, or a `UsageError` for a value that
+makes no sense. As in BuildKit an unknown attribute has no effect; a warning says so, and what was
+perhaps meant.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Literal, TypeVar, assert_never, cast
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
+from minibuild.events import Report, Warned
 from minibuild.exporter.annotations import Annotation, parse_attribute
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
@@ -48,6 +49,7 @@ _REASONS: Mapping[str, str] = {
     "prefer-nondist-layers": "layers are always written as those that may be distributed",
     "compatibility-version": "there is one version: the same input gives the same image",
 }
+_RULE = "OutputAttribute"
 _SECONDS = regex("(?:-?[0-9]{1,12})?")
 D = TypeVar("D", bound=bool | None)
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
@@ -115,10 +117,10 @@ def form_of(kind: OutputType) -> Literal["image", "tree", "nothing"]:
     assert_never(kind)
 
 
-def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
+def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...], report: Report) -> None:
     """Find the slips in all outputs before anything is built, and not when the build is done.
 
-    Raises `UsageError`.
+    Raises `UsageError`; reports warnings.
     """
     for tag in tags:
         if _reference(tag).digest:
@@ -126,6 +128,9 @@ def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
                 f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
             )
     for output in outputs:
+        for key in output.attributes:
+            if not _is_known(key, output.type):
+                report(Warned(_RULE, _unknown(key, output.type)))
         to_folder, form = output.type == "local", form_of(output.type)
         if form == "tree":
             tree_options(output)
@@ -158,14 +163,10 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
     `UsageError`."""
     values = _Values(output)
     compression = values.choice("compression", _COMPRESSIONS)
-    level = values.number("compression-level")
-    if level is not None and compression == "uncompressed":
-        raise UsageError("compression-level makes no sense with compression=uncompressed")
-    _check_level(cast(Compression, compression or "gzip"), level)
     return ImageOptions(
         values.names(),
         cast(Compression | None, compression),
-        level,
+        values.level(cast(Compression, compression or "gzip")),
         values.boolean("force-compression", False),
         values.boolean("oci-mediatypes", True),
         values.boolean("rewrite-timestamp", False),
@@ -202,6 +203,8 @@ def _reference(text: str) -> Reference:
 
 def _push_options(output: Output, values: "_Values") -> PushOptions | None:
     """How to push; None if the output is not for a registry."""
+    if output.type not in ("image", "registry"):
+        return None
     by_digest = values.boolean("push-by-digest", False)
     insecure = values.boolean("registry.insecure", False)
     if not values.boolean("push", output.type == "registry"):
@@ -227,31 +230,13 @@ def tree_options(output: Output, epoch: int | None = None) -> TreeOptions:
     return TreeOptions(split, values.epoch(epoch), mode == "delete", prefix)
 
 
-def _check_level(compression: Compression, level: int | None) -> None:
-    top = 22 if compression == "zstd" else 9
-    if level is not None and level > top:
-        raise UsageError(
-            f"compression-level={level} is out of range for {compression}", hint=f"use 0 to {top}"
-        )
-
-
 class _Values:
     """The attributes of one output, asked for by name."""
 
     def __init__(self, output: Output) -> None:
         self._values = output.attributes
-        self.annotations: tuple[Annotation, ...] = ()
-        known = _KEYS[output.type]
-        for key, value in output.attributes.items():
-            if key in known:
-                continue
-            if "name" in known and (annotation := parse_attribute(key, value)):
-                self.annotations += (annotation,)
-                continue
-            raise UsageError(
-                f"unknown attribute {key!r} of output type={output.type}",
-                hint=_REASONS.get(key) or _suggest(key, known),
-            )
+        given = (parse_attribute(key, value) for key, value in output.attributes.items())
+        self.annotations = tuple(annotation for annotation in given if annotation)
 
     def text(self, key: str) -> str:
         return self._values.get(key, "")
@@ -273,13 +258,13 @@ class _Values:
         except ValueError:
             raise UsageError(f"{key}={value} is neither true nor false") from None
 
-    def number(self, key: str) -> int | None:
-        value = self._values.get(key)
-        if value is None:
+    def level(self, compression: Compression) -> int | None:
+        text = self._values.get("compression-level")
+        if text is None:
             return None
-        if not value.isascii() or not value.isdigit() or len(value) > 12:
-            raise UsageError(f"{key}={value} is not a number")
-        return int(value)
+        from minibuild.layer.compress import parse_level
+
+        return parse_level(text, compression)
 
     def epoch(self, general: int | None) -> int | None:
         value = self._values.get("source-date-epoch")
@@ -297,7 +282,15 @@ class _Values:
         return tuple(_reference(word.strip()) for word in words)
 
 
-def _suggest(key: str, known: tuple[str, ...]) -> str:
-    if near := nearest(key, known, most=2):
-        return f"did you mean {near!r}?"
-    return f"it has {', '.join(sorted(known))}" if known else "this type has no attributes"
+def _is_known(key: str, kind: OutputType) -> bool:
+    known = _KEYS[kind]
+    return key in known or ("name" in known and parse_attribute(key, "") is not None)
+
+
+def _unknown(key: str, kind: OutputType) -> str:
+    """What is to be said of an attribute that has no effect."""
+    known = _KEYS[kind]
+    if not (why := _REASONS.get(key, "")):
+        near = nearest(key, known, most=2)
+        why = f"did you mean {near!r}?" if near else f"it has {', '.join(sorted(known)) or 'none'}"
+    return f"output type={kind} has no attribute {key!r}, which is ignored; {why}"

@@ -20,6 +20,8 @@ from minibuild.graph.vertex import IgnoreRules, Note, Vertex
 
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _ALL = Copy(1, (".",), "/")
+_FETCHED = "context"
+"""The file that a named context from the web is, whatever its address says."""
 
 
 def context_vertex(
@@ -43,7 +45,10 @@ def context_vertex(
 
 
 def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | None) -> Vertex:
-    """A git repository, or a file from the web: unpacked, if it is an archive."""
+    """A git repository, or a file from the web.
+
+    An archive that is the main context is unpacked; a named context is the file itself.
+    """
     shown = without_credentials(url)
     note = Note(f"[context {name}] load from {shown}" if name else f"[internal] load {shown}", span)
     address = _github(url)
@@ -62,6 +67,9 @@ def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | Non
             f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
         )
     return unpacked(Vertex(HttpSource(address, filename), (), note), filename)
+    if name:
+        return Vertex(HttpSource(address, _FETCHED), (), note)
+    return _unpacked(Vertex(HttpSource(address, filename), (), note), filename)
 
 
 def _github(url: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from minibuild.errors import ImageError, UsageError
 from minibuild.oci import model
 from minibuild.oci.model import Compression
+from minibuild.startup.regex import regex
 
 if TYPE_CHECKING:
     from minibuild.layer.gzip_writer import Deflater, KnownBlocks
@@ -32,6 +33,7 @@ _MEDIA_TYPES: dict[Compression, str] = {
     "gzip": model.OCI_LAYER_GZIP,
     "zstd": model.OCI_LAYER_ZSTD,
 }
+_LEVEL = regex("[+-]?[0-9]{1,12}")
 _COMPRESSIONS = {media_type: compression for compression, media_type in _MEDIA_TYPES.items()}
 
 
@@ -46,6 +48,24 @@ def compression_of(media_type: str) -> Compression:
     if found is None:
         raise ImageError(f"a layer has the unknown media type {media_type}")
     return found
+
+
+def parse_level(text: str, compression: Compression) -> int | None:
+    """The level that `compression-level=text` means, None for the default. Raises `UsageError`.
+
+    As in BuildKit any level of zstd stands for the nearest that exists, those of gzip end at 9,
+    and what is not compressed has none.
+    """
+    if not _LEVEL.fullmatch(text):
+        raise UsageError(f"compression-level={text} is not a number")
+    level = int(text)
+    if compression == "zstd":
+        return min(max(level, 1), 22)
+    if compression == "uncompressed" or level in (-1, -2):  # Go's names for the default, Huffman
+        return None
+    if not 0 <= level <= 9:
+        raise UsageError(f"compression-level={text} is out of range for gzip", hint="use 0 to 9")
+    return level
 
 
 class Compressor(Protocol):
@@ -67,14 +87,8 @@ class Compressor(Protocol):
 def compressor(
     compression: Compression, level: int | None, output: Output, known: "KnownBlocks | None" = None
 ) -> Compressor:
-    """A compressor that writes to `output`; blocks of gzip that are known are not made again.
-    Raises `UsageError` for a level that does not exist."""
-    top = {"uncompressed": 0, "gzip": 9, "zstd": 22}[compression]
-    if level is not None and not 0 <= level <= top:
-        raise UsageError(
-            f"compression level {level} is out of range for {compression}",
-            hint=f"use 0 to {top}" if top else "uncompressed layers have no level",
-        )
+    """A compressor that writes to `output`; blocks of gzip that are known are not made
+    again."""
     threads = min(os.cpu_count() or 1, _MAX_THREADS)
     if compression == "gzip":
         from minibuild.layer.gzip_writer import GzipWriter

@@ -45,6 +45,9 @@ _CONFIG_ORDER = (
 ).split()
 
 
+_TO_THE_SECOND = len("2026-01-31T23:59:59")
+
+
 class ImageLayer(NamedTuple):
     """A layer as the documents of an image name it, and when its diff was made, in seconds since
     the epoch; None if that is not known. Annotations of the descriptor are written with OCI's types
@@ -86,10 +89,8 @@ def assemble(
 ) -> AssembledImage:
     """The documents of the image that has these layers, lowest first."""
     history = complete_history(image.history, layers, epoch)
-    created = image.created
-    if epoch is not None:
-        created = rfc3339(epoch)
-    elif not created:
+    created = _not_after(image.created, epoch) if image.created else ""
+    if not created:
         created = next((h["created"] for h in reversed(history) if h.get("created")), "")
     image = image._replace(history=history, created=created)
     data = config_bytes(image, [layer.diff_id for layer in layers])
@@ -136,18 +137,33 @@ def _sorted(value: Any) -> Any:
 def complete_history(
     history: Sequence[History], layers: Sequence[ImageLayer], epoch: int | None
 ) -> tuple[History, ...]:
-    """The history with one entry for each layer, and a time in each entry that can have one."""
+    """The history with one entry for each layer, and a time in each entry that can have one.
+
+    Entries of a base have times already, and keep them whatever the epoch is.
+    """
     entries = [cast(History, dict(entry)) for entry in history]
     _match_layers(entries, len(layers))
+    base = next((n for n, entry in enumerate(entries) if not entry.get("created")), len(entries))
     times = iter(layers)
     for entry in entries:
         if entry.get("empty_layer"):
             continue
         created = next(times).created
         if not entry.get("created") and created is not None:
-            entry["created"] = rfc3339(created if epoch is None else epoch)
-    _fill_times(entries, epoch)
+            entry["created"] = rfc3339(created)
+    _fill_times(entries)
+    for entry in entries[base:]:
+        if created := _not_after(entry.get("created", ""), epoch):
+            entry["created"] = created
     return tuple(entries)
+
+
+def _not_after(created: str, epoch: int | None) -> str:
+    """The time, but none after the epoch; the epoch if there is no time."""
+    if epoch is None:
+        return created
+    latest = rfc3339(epoch)
+    return created if created and created[:_TO_THE_SECOND] < latest[:_TO_THE_SECOND] else latest
 
 
 def _match_layers(entries: list[History], layers: int) -> None:
@@ -160,16 +176,13 @@ def _match_layers(entries: list[History], layers: int) -> None:
         entries.append({"comment": COMMENT})
 
 
-def _fill_times(entries: list[History], epoch: int | None) -> None:
+def _fill_times(entries: list[History]) -> None:
     """Give entries without a time that of the entry before, or of the first new layer."""
     gap = next((n for n, entry in enumerate(entries) if not entry.get("created")), len(entries))
-    current = "" if epoch is None else rfc3339(epoch)
-    if epoch is None:
-        # The first time behind the gap, or the last one before it.
-        for entry in (*entries[:gap], *reversed(entries[gap:])):
-            current = entry.get("created") or current
+    current = ""
+    # The first time behind the gap, or the last one before it.
+    for entry in (*entries[:gap], *reversed(entries[gap:])):
+        current = entry.get("created") or current
     for entry in entries[gap:] if current else ():
-        if not (found := entry.get("created")):
-            entry["created"] = current
-        elif epoch is None:
-            current = found
+        current = entry.get("created") or current
+        entry["created"] = current

@@ -54,7 +54,7 @@ def test_values(text: str, flag: str, made: CachePlace) -> None:
         ("a/b,compat=kaniko", TO, "unknown compat 'kaniko'"),
         ("a/b,compat=minibuild", FROM, "unknown field 'compat'"),
         ("a/b,compression=lzma", TO, "unknown compression 'lzma'"),
-        ("a/b,compression-level=x", TO, "is no number"),
+        ("a/b,compression-level=x", TO, "not a number"),
         ("a/b,compression-level=99", TO, "level"),
         ("a/b,image-manifest=true,oci-mediatypes=false", TO, "needs OCI's media types"),
         ("a/b,ignore-error=perhaps", TO, "perhaps"),

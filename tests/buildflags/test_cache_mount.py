@@ -47,8 +47,8 @@ def test_values(text: str, flag: str, made: CacheMountPlace) -> None:
         ("a/UPPER", TO, "lowercase"),
         ("x@sha256:" + 64 * "0", TO, "a digest cannot be written to"),
         ("ref=x,compression=lzma", TO, "unknown compression"),
-        ("ref=x,compression-level=23", TO, "out of range"),
-        ("ref=x,compression-level=-1", TO, "no number"),
+        ("ref=x,compression=gzip,compression-level=10", TO, "out of range"),
+        ("ref=x,compression-level=1.5", TO, "not a number"),
     ],
 )
 def test_slips(text: str, flag: str, says: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from minibuild.cli import build_flags
 from minibuild.errors import UsageError
-from minibuild.exporter.options import _KEYS, check_outputs, form_of, image_options, tree_options
+from minibuild.events import Event, Warned
+from minibuild.exporter.options import _KEYS, check_outputs, image_options, tree_options
 from minibuild.session.request import Output, OutputType
 
 
@@ -38,10 +39,28 @@ def test_an_epoch_is_seconds(text: str) -> None:
 
 @pytest.mark.parametrize("kind", get_args(OutputType))
 def test_every_type_names_its_attributes(kind: OutputType) -> None:
-    """One that is misspelt is found before anything is built. The help names each type."""
-    dest = "" if kind == "local" else "x"
-    if form_of(kind) != "nothing":
-        with pytest.raises(UsageError, match="nonsense"):
-            check_outputs((Output(kind, dest, {"nonsense": "1"}),), ("a",))
+    """One that is misspelt is named before anything is built, and ignored. The help names each
+    type."""
+    output = Output(kind, "" if kind == "local" else "x", {"nonsense": "1"})
+    said: list[Event] = []
+    check_outputs((output,), ("a",), said.append)
+    (warning,) = (event for event in said if isinstance(event, Warned))
+    assert f"type={kind} has no attribute 'nonsense', which is ignored" in warning.message
     assert kind in _KEYS
     assert f"|{kind}" in inspect.getsource(build_flags).replace("type=", "|")
+
+
+@pytest.mark.parametrize(
+    ("kind", "attribute", "says"),
+    [
+        ("oci", "compresion", "did you mean 'compression'?"),
+        ("oci", "annotation.", "it has compression,"),
+        ("local", "annotation.a", "it has attestation-prefix,"),
+        ("image", "prefer-nondist-layers", "layers are always written as"),
+        ("cacheonly", "name", "it has none"),
+    ],
+)
+def test_what_is_said_of_an_attribute(kind: OutputType, attribute: str, says: str) -> None:
+    said: list[Event] = []
+    check_outputs((Output(kind, "", {attribute: "x"}),), (), said.append)
+    assert [says in event.message for event in said if isinstance(event, Warned)] == [True]

@@ -101,8 +101,8 @@ SLIPS = {
         "is a file, and type=oci",
     ),
     "the second output": (
-        ("-o", "type=image", "-o", "type=tar,dest=x,compression=zstd"),
-        "unknown attribute 'compression'",
+        ("-o", "type=image", "-o", "type=tar,dest=x,platform-split=x"),
+        "platform-split=x is neither true nor false",
     ),
     "nothing to push it as": (("--push",), "an image without a name cannot be pushed"),
     "no folder for the id": (("--iidfile", "/no/such/id"), "there is no directory /no/such"),

@@ -135,12 +135,7 @@ def test_compression_level(build: Build, compression: str) -> None:
     [
         "compression=lzma",
         "compression-level=10",
-        "compression=zstd,compression-level=23",
-        "compression=uncompressed,compression-level=1",
-        "compresion=zstd",
         "tar=perhaps",
-        "push-by-digest=true",
-        "context=default",
     ],
 )
 def test_a_wrong_attribute_is_wrong_use(cli: Cli, context: str, tmp_path: Path, wrong: str) -> None:

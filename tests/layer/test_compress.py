@@ -11,7 +11,7 @@ import zstandard
 from minibuild.errors import UsageError
 from minibuild.layer import compress
 from minibuild.layer.chunker import BLOCK_BYTES
-from minibuild.layer.compress import compressor
+from minibuild.layer.compress import compressor, parse_level
 from minibuild.oci.model import Compression
 
 
@@ -87,11 +87,31 @@ def test_gzip_header_names_nothing() -> None:
     assert run(b"x", "gzip")[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 
-@pytest.mark.parametrize(("compression", "level"), [("gzip", 10), ("zstd", 23), ("gzip", -1)])
-def test_levels_that_do_not_exist(compression: Compression, level: int) -> None:
-    """Refused before anything is written."""
-    with pytest.raises(UsageError, match="out of range"):
-        compressor(compression, level, lambda _: None)
+@pytest.mark.parametrize(
+    ("compression", "text", "level"),
+    [
+        ("gzip", "0", 0),
+        ("gzip", "+9", 9),
+        ("gzip", "-1", None),
+        ("gzip", "-2", None),
+        ("zstd", "-5", 1),
+        ("zstd", "0", 1),
+        ("zstd", "7", 7),
+        ("zstd", "30", 22),
+        ("uncompressed", "7", None),
+    ],
+)
+def test_a_level_in_words(compression: Compression, text: str, level: int | None) -> None:
+    assert parse_level(text, compression) == level
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("10", "out of range"), ("-3", "out of range"), ("x", "not a number"), ("", "not a number")],
+)
+def test_levels_that_do_not_exist(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_level(text, "gzip")
 
 
 def test_an_error_in_a_thread_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from minibuild.digest import digest_bytes
-from minibuild.errors import Cancelled, ImageError, UsageError
+from minibuild.errors import Cancelled, ImageError
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.tar_format import END, TarEntry, header, small_file
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 from minibuild.store.layout import Store
-from tests.support.descriptors import open_descriptors
 
 
 def pattern(size: int) -> bytes:
@@ -128,14 +127,6 @@ def test_a_cancelled_build_packs_no_more(store: Store) -> None:
         cancelled.set()
         writer.write(bytes(BLOCK_BYTES))
     assert not os.listdir(store.path("blobs/sha256"))
-
-
-def test_a_level_that_does_not_exist(store: Store) -> None:
-    """It is found out when the blob is begun already: nothing of it is left."""
-    before = open_descriptors()
-    with pytest.raises(UsageError, match="compression level 10 is out of range for gzip"):
-        LayerWriter(ContentStore(store), "gzip", 10)
-    assert not os.listdir(store.path("ingest")) and open_descriptors() == before
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513])

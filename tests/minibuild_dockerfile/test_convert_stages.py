@@ -280,6 +280,11 @@ def test_remote_contexts() -> None:
     assert http.filename == "x.tar.gz"
     unpack = ops(File, text, context=RemoteContext("http://h/x.tar.gz"))[0].actions[0]
     assert unpack == Copy(1, ("x.tar.gz",), "/", unpack=True)
+    named = {"n": RemoteContext("http://h/x.tar.gz")}
+    text = "FROM scratch\nCOPY --from=n / /\n"
+    assert ops(HttpSource, text, contexts=named) == [HttpSource("http://h/x.tar.gz", "context")]
+    (copy,) = ops(File, text, contexts=named)
+    assert not copy.actions[0].unpack
 
 
 def test_patterns_of_exclude_are_not_expanded() -> None:
