@@ -66,10 +66,9 @@ def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | Non
         raise DefinitionError(
             f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
         )
-    return unpacked(Vertex(HttpSource(address, filename), (), note), filename)
     if name:
         return Vertex(HttpSource(address, _FETCHED), (), note)
-    return _unpacked(Vertex(HttpSource(address, filename), (), note), filename)
+    return unpacked(Vertex(HttpSource(address, filename), (), note), filename)
 
 
 def _github(url: str) -> str:
