@@ -153,8 +153,8 @@ def complete_history(
             entry["created"] = rfc3339(created)
     _fill_times(entries)
     for entry in entries[base:]:
-        if created := _not_after(entry.get("created", ""), epoch):
-            entry["created"] = created
+        if latest := _not_after(entry.get("created", ""), epoch):
+            entry["created"] = latest
     return tuple(entries)
 
 

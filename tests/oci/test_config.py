@@ -2,6 +2,7 @@
 
 import pytest
 
+from minibuild.digest import Digest, DiffID
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform
@@ -13,8 +14,8 @@ NEW: tuple[History, ...] = ({"created_by": "ENV", "empty_layer": True}, {"create
 
 
 def layer(number: int, created: float | None) -> ImageLayer:
-    digest = f"sha256:{number:064x}"
-    return ImageLayer(digest, Descriptor(OCI_LAYER, digest, 1), created)
+    digest = Digest(f"sha256:{number:064x}")
+    return ImageLayer(DiffID(digest), Descriptor(OCI_LAYER, digest, 1), created)
 
 
 @pytest.mark.parametrize(
