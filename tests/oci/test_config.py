@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.digest import Digest, DiffID
+from minibuild.digest import DiffID, Digest
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform
