@@ -126,7 +126,7 @@ def _writer(
     if job.earlier is not None and job.earlier.patch and job.earlier.layer is not None:
         from minibuild.layer.patch import PatchWriter
 
-        return PatchWriter(job.earlier.patch, job.earlier.layer)
+        return PatchWriter(job.earlier.patch, job.earlier.layer, job.earlier.taker)
     # The like of it may have been packed before, and will be again with little changed.
     known = StoredBlocks(content.blobs_path)
     return LayerWriter(content, job.compression, job.level, known, cancelled)

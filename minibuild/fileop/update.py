@@ -32,17 +32,20 @@ from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
+from minibuild.layer.pieces import PieceTaker
 from minibuild.linux.beneath import join
 from minibuild.startup.tuples import NamedTuple
 
 
 class Earlier(NamedTuple):
     """What came of the last copy: its table, and its layer if it was made one. The new layer is a
-    patch of that, in the file `patch` ("": all files are read)."""
+    patch of that, in the file `patch` ("": all files are read), which the `taker` may pack
+    meanwhile."""
 
     inventory: str
     layer: Layer | LayerPatch | None = None
     patch: str = ""
+    taker: PieceTaker | None = None
 
 
 class Update(Sink):

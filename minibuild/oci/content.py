@@ -164,6 +164,10 @@ class ContentStore(BlobFolder):
         """See `BlobSource.hashed`."""
         return digest in self._written
 
+    def trust(self, digest: Digest) -> None:
+        """Another process of this build has written the blob, and hashed it."""
+        self._written.add(digest)
+
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, and has the size it should have."""
         try:

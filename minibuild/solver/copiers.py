@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # A build may only run steps.
     from minibuild.fileop.api import Progress
     from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places
     from minibuild.fileop.share import Share
+    from minibuild.layer.layer import Layer
     from minibuild.solver.copy_server import CopyServer
+    from minibuild.solver.layers import Packing
+    from minibuild.solver.pack_ahead import PackingAhead
 
 _MAX_SERVERS = 3
 
@@ -87,6 +90,18 @@ class Copiers:
             return server.do(job, places, content, hooks)
         finally:
             self._give_back(server)
+
+    def pack_ahead(
+        self, layer: "Layer", packing: "Packing", content: ContentStore
+    ) -> "PackingAhead | None":
+        """Have a server pack a patch of `layer` while it is written; None if none has time."""
+        from minibuild.solver.pack_ahead import PackingAhead
+
+        with self._changed:
+            if not self._idle:
+                return None
+            server = self._idle.pop()
+        return PackingAhead(server, layer, packing, content, self._give_back)
 
     def _take_all(self) -> "list[CopyServer]":
         """This process and all servers, if none of them has a job; else nothing."""

@@ -1,8 +1,9 @@
-"""The copy server: a process beside this one that copies files.
+"""The copy server: a process beside this one that copies files, or packs a patch.
 
-Comes in: a `CopyJob`, and open directories, over a channel. Goes out: what became of it. Between
-two system calls for a small file the interpreter is busy, and it has one lock: threads that copy
-side by side only take it from each other. A process has a lock of its own.
+Comes in: a `CopyJob`, and open directories, over a channel; or a patch that is still written
+(`pack_ahead`). Goes out: what became of it. Between two system calls for a small file the
+interpreter is busy, and it has one lock: threads that copy side by side only take it from each
+other. A process has a lock of its own.
 
 It is forked while this process has one thread, with all modules loaded, and lives as long as the
 build. It knows directories only as descriptors, so it does not matter who mounted them, and it
@@ -13,19 +14,30 @@ dies, the kernel kills it. Read next: `fileop.copy`, `linux.rpc`.
 import gc
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
+from minibuild.layer.layer import Layer
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
-from minibuild.linux.rpc import MAX_FILES, Callee, Caller, Gone
+from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone
 from minibuild.oci.content import BlobFolder, ContentStore
+from minibuild.solver.layers import Packing
 from minibuild.startup.tuples import NamedTuple
 
 MAX_DIRECTORIES = MAX_FILES
+
+
+class _PackOrder(NamedTuple):
+    """A patch of `layer` to pack, as it crosses over. The source of the layer is also where the new
+    one goes."""
+
+    layer: Layer
+    packing: Packing
 
 
 class _CopyOrder(NamedTuple):
@@ -52,11 +64,13 @@ def _renumbered(places: Places, number: Callable[[int], int]) -> Places:
 class CopyServer:
     """The client's end. One job at a time."""
 
-    __slots__ = ("_caller", "_pid")
+    __slots__ = ("_caller", "_making", "_pid")
 
     def __init__(self, channel: Channel, pid: int) -> None:
         self._caller = Caller(channel)
         self._pid = pid
+        self._making = ""
+        """The blob that it makes, until that is whole."""
 
     @classmethod
     def start(cls) -> "CopyServer":
@@ -84,35 +98,56 @@ class CopyServer:
         Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.
         """
         directories: list[int] = []
-        making = content.store.ingest_path()
 
         def taken_along(fd: int) -> int:
             directories.append(fd)
             return len(directories) - 1
 
-        order = _CopyOrder(job, _renumbered(places, taken_along), making, content.blobs_path)
+        self._making = content.store.ingest_path()
+        order = _CopyOrder(job, _renumbered(places, taken_along), self._making, content.blobs_path)
 
         def progress(event: tuple[int, int]) -> None:
             if hooks.progress is not None:
                 hooks.progress(*event)
 
-        try:
+        with self._tidy("copying files"):
             result = self._caller.call(
                 order, directories, on_event=progress, cancelled=hooks.cancelled
             )
-            assert isinstance(result, CopyResult)
-            layer = result.layer and result.layer._replace(source=content)
-            return result._replace(layer=layer)
+        assert isinstance(result, CopyResult)
+        return result._replace(layer=result.layer and _ours(result.layer, content))
+
+    def begin_packing(
+        self, layer: Layer, packing: Packing, content: ContentStore, files: Sequence[int]
+    ) -> None:
+        """Have a patch of `layer` packed. The files: the pipe with its pieces, and its new bytes.
+        `packed` waits for it. Raises `HostError` if the server died."""
+        self._making = content.store.ingest_path()
+        layer = layer._replace(source=BlobFolder(content.blobs_path, self._making))
+        with self._tidy("packing a layer"):
+            self._caller.begin(_PackOrder(layer, packing), files)
+
+    def packed(self, content: ContentStore, cancelled: threading.Event | None) -> Layer:
+        """The layer whose packing was begun, as a blob in `content`. Raises what
+        `layer.patch.pack_pieces` raises, and `HostError` if the server dies."""
+        with self._tidy("packing a layer"):
+            made = self._caller.answer(on_event=lambda _: None, cancelled=cancelled)
+        assert isinstance(made, Layer)
+        return _ours(made, content)
+
+    @contextmanager
+    def _tidy(self, doing: str) -> Iterator[None]:
+        """After an error nothing is left: a server that may be at it still is closed."""
+        try:
+            yield
         except BaseException as error:
-            unfinished = job.form != "tree" and os.path.exists(making)
-            if unfinished or isinstance(error, Cancelled | Gone):
-                self.close()  # It may be at it still.
-                _remove(making)
+            if os.path.exists(self._making) or isinstance(error, Cancelled | Gone):
+                self.close()
             if isinstance(error, Cancelled):
-                raise Cancelled("cancelled while copying files") from error
+                raise Cancelled(f"cancelled while {doing}") from error
             if isinstance(error, Gone):
                 raise HostError(
-                    "the process that copies files died",
+                    f"the process that is {doing} died",
                     hint="was it killed, or out of memory? See `dmesg`",
                 ) from error
             raise
@@ -125,11 +160,14 @@ class CopyServer:
             os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
                 os.waitpid(pid, 0)
+            with suppress(FileNotFoundError):
+                os.unlink(self._making)
 
 
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+def _ours(layer: Layer, content: ContentStore) -> Layer:
+    """A layer that was made in another process."""
+    content.trust(layer.digest)
+    return layer._replace(source=content)
 
 
 # --- The other process ----------------------------------------------------------------------------
@@ -150,23 +188,38 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         callee = Callee(channel)
         while (call := callee.next()) is not None:
-            assert isinstance(call.value, _CopyOrder)
-            _serve(callee, call.value, call.files)
+            _serve(callee, call)
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
+def _serve(callee: Callee, call: Call) -> None:
     """Do one job."""
-    places = _renumbered(order.places, files.__getitem__)
-    blobs = BlobFolder(order.blobs, order.making)
-    hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
     try:
-        result = copy(order.job, places, blobs, hooks)
+        if isinstance(call.value, _CopyOrder):
+            result: CopyResult | Layer = _copy(callee, call.value, call.files)
+        else:
+            result = _pack(call.value, *call.files)
     except Exception as error:
         callee.error(error)
     else:
         callee.result(result)
     finally:
-        close_all(files)
+        close_all(call.files)
+
+
+def _copy(callee: Callee, order: _CopyOrder, files: list[int]) -> CopyResult:
+    places = _renumbered(order.places, files.__getitem__)
+    blobs = BlobFolder(order.blobs, order.making)
+    hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
+    return copy(order.job, places, blobs, hooks)
+
+
+def _pack(order: _PackOrder, pipe: int, new_fd: int) -> Layer:
+    from minibuild.layer.patch import pack_pieces
+    from minibuild.layer.pieces import received
+
+    (layer, (compression, level, _)), blobs = order, order.layer.source
+    assert isinstance(blobs, BlobFolder)
+    return pack_pieces(received(pipe), new_fd, layer, blobs, compression, level)

@@ -6,7 +6,8 @@ where the layer is only known once there is a tree (`Unplannable`), it is writte
 Read next: `copiers`, for who copies; `fileop.copy`.
 """
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TYPE_CHECKING
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import located
@@ -16,7 +17,8 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.inventory import average_bytes, discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
-from minibuild.layer.layer import remember
+from minibuild.layer.layer import Layer, remember
+from minibuild.layer.patch import LayerPatch
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copied import copied_before
 from minibuild.solver.copiers import Copiers
@@ -26,6 +28,9 @@ from minibuild.solver.last_copy import LastCopy, keep_table, last_copy
 from minibuild.solver.layers import LayerPlan
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
+
+if TYPE_CHECKING:
+    from minibuild.solver.pack_ahead import PackingAhead
 
 _SMALL_BYTES = 16 << 10
 """What is decompressed in the time of opening a file. Larger files are better read again."""
@@ -65,10 +70,14 @@ class FileRunner:
     def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
-            patch = self._build.worker.store.ingest_path()
-            key, result = self._make(work._replace(last=last, patch=patch))
+            earlier = self._earlier(work, last)
+            with self._pack_ahead(work, earlier.layer) as ahead:
+                earlier = earlier._replace(taker=ahead)
+                key, result = self._make(work._replace(last=last, earlier=earlier))
         except Unplannable:
             return None
+        if ahead is not None and result.patched:
+            self._build.materialiser.begun(key, ahead.layer)
         if result.kept:
             kept = f"{result.kept:,} file{'' if result.kept == 1 else 's'}"
             self._build.progress(work.ready.vertex.digest).remark(f"{kept} kept of the last copy")
@@ -116,7 +125,8 @@ class FileRunner:
         worker, lower = self._build.worker, None if upper is None else work.parent
         key = worker.diffs.add(work.ready.base, lower=lower, upper=upper, layer=done.layer)
         if done.patched:
-            worker.layers.keep_patch(key, work.patch)
+            assert work.earlier is not None
+            worker.layers.keep_patch(key, work.earlier.patch)
         return key
 
     def _do(self, work: "_Work", form: Form, *, shared: bool = False) -> CopyResult:
@@ -130,9 +140,7 @@ class FileRunner:
         hooks = Hooks(count, build.cancelled, copied)
         copies = tuple(action for action in op.actions if isinstance(action, Copy))
         if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
-            job = CopyJob(copies, form, "gzip", None, work.watched, work.inventory)
-            if work.last is not None:
-                job = job._replace(earlier=self._earlier(work.last, work))
+            job = CopyJob(copies, form, "gzip", None, work.watched, work.inventory, work.earlier)
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
@@ -148,19 +156,31 @@ class FileRunner:
                 progress.remark(skipped)
         return CopyResult()
 
-    def _earlier(self, last: LastCopy, work: "_Work") -> Earlier:
+    def _earlier(self, work: "_Work", last: LastCopy) -> Earlier:
         """What the copy begins with. Its layer becomes a patch where that is cheaper: to be packed
         at once, a patch is decompressed, which takes as long as opening small files."""
         packed = work.ready.vertex.digest in self._plan.layered
         if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
             return Earlier(last.inventory)
-        return Earlier(last.inventory, last.layer, work.patch)
+        return Earlier(last.inventory, last.layer, self._build.worker.store.ingest_path())
+
+    def _pack_ahead(
+        self, work: "_Work", last: Layer | LayerPatch | None
+    ) -> "AbstractContextManager[PackingAhead | None]":
+        """What packs a patch of the last layer while it is written, if an output waits for it."""
+        content, packing = self._build.worker.content, self._plan.packing
+        layer = last.layer if isinstance(last, LayerPatch) else last
+        if not (layer and packing and work.ready.vertex.digest in self._plan.layered):
+            return nullcontext()
+        if not content.has(layer.digest, layer.size):
+            return nullcontext()
+        return self._copiers.pack_ahead(layer, packing, content) or nullcontext()
 
 
 class _Work(NamedTuple):
     """A File to do: its vertex, where it reads and writes, and the tree it stands on. `inventory`
-    is where the table of what it puts goes, `last` what it begins with, and `patch` where the layer
-    goes if it is a patch of the last one."""
+    is where the table of what it puts goes, `last` what there is of the last copy, and `earlier`
+    what of that it begins with."""
 
     ready: ReadyVertex
     op: File
@@ -169,4 +189,4 @@ class _Work(NamedTuple):
     watched: bool
     inventory: str = ""
     last: LastCopy | None = None
-    patch: str = ""
+    earlier: Earlier | None = None

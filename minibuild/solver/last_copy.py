@@ -22,6 +22,9 @@ place where the kernel looks for a file."""
 
 _MOST_NEW = 1 / 8
 
+_LONG_BYTES = 8 << 20
+"""A layer that takes so much longer to pack than a process to start that one is worth it."""
+
 
 class LastCopy(NamedTuple):
     """What there is of the last copy. `tree` is None if no snapshot can stand on it."""
@@ -54,6 +57,14 @@ def last_copy(
         if os.path.exists(path):
             return LastCopy(path, of, tree)
     return None
+
+
+def takes_long(worker: Worker, result: Result) -> bool:
+    """Whether the layer of the copy with this result takes long to pack, with little changed."""
+    row = worker.diffs.get(result[-1])
+    patch = None if row.layer else worker.layers.patch(row.key)
+    layer = patch.layer if patch else row.layer
+    return layer is not None and layer.size >= _LONG_BYTES
 
 
 def keep_table(

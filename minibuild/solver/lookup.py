@@ -37,6 +37,8 @@ from minibuild.solver.keys import (
     merge_key,
     mount_key,
     outputs,
+    reads_only_contexts,
+    shape_key,
     step_key,
 )
 from minibuild.startup.tuples import NamedTuple
@@ -151,6 +153,14 @@ class Lookup:
             if elsewhere is not None and (elsewhere.whole or answer.result is None):
                 answer = elsewhere
         return answer._replace(precomputed=PrecomputedKey(key, done))
+
+    def last_like(self, ready: ReadyVertex, op: File) -> Result | None:
+        """The result of the last copy of the same shape, which may have read most of the same
+        files."""
+        if ready.must_execute or ready.on_forced or not reads_only_contexts(ready, op):
+            return None
+        found = self._records.lookup(shape_key(op, ready.base_key, self.version))
+        return None if found is None else found.result
 
     def plan(self, targets: Sequence[Vertex | None]) -> None:
         """Tell the caches of other machines which graph is looked up."""

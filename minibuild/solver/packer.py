@@ -3,7 +3,8 @@
 Comes in: diffs, as steps make them. Goes out: nothing but layers in the store, which the export
 then finds. A step waits for its process most of the time, and hashing and compression do not hold
 the interpreter lock, so one thread beside the steps costs them little; several would. What has not
-been begun when the last step is done is left to the export, which has more threads.
+been begun when the last step is done is left to the export, which has more threads. A layer that
+another process packs is begun from the start (`pack_ahead`).
 Read next: `cache.materialise`.
 """
 
@@ -46,9 +47,11 @@ class Packer:
                     self._thread = thread
 
     def stop(self) -> None:
-        """Leave what has not been begun, and wait for the layer in the making."""
+        """Leave what has not been begun, and wait for the layers in the making."""
+        is_begun = self._build.materialiser.is_begun
         with self._changed:
             self._stopped = True
+            self._waiting = deque(filter(is_begun, self._waiting))
             self._changed.notify()
         if self._thread is None:
             return
@@ -81,4 +84,4 @@ class Packer:
                 self._changed.wait()
             if idle:
                 self._changed.wait_for(lambda: self._stopped, _AFTER_S)
-            return None if self._stopped else self._waiting.popleft()
+            return self._waiting.popleft() if self._waiting else None

@@ -187,6 +187,8 @@ class Solver:
         trees = (vertex for vertex in left if vertex.digest not in plan.unread)
         if at_once < 2 and any(map(self._reads_many, trees)):
             at_once = self._jobs  # Its files are shared.
+        if at_once < 2 and any(self._takes_long(one.vertex, plan) for one in waiting):
+            at_once = 2  # Its layer is packed while files are copied.
         copiers.start_servers(self._jobs, at_once)
         steps = Steps(self._build, self._sources, self._lookup, plan, copiers)
         stack.callback(steps.close)
@@ -203,6 +205,15 @@ class Solver:
         ]
         names = {one.op.name for one in inputs if one and isinstance(one.op, LocalSource)}
         return any(has_many(self._build.directories.get(name, "")) for name in names)
+
+    def _takes_long(self, vertex: Vertex, plan: LayerPlan) -> bool:
+        """Whether an output waits for the layer of a copy that changed little, and is large."""
+        if not isinstance(vertex.op, File) or vertex.digest not in plan.layered:
+            return False
+        from minibuild.solver.last_copy import takes_long
+
+        last = self._lookup.last_like(ReadyVertex.of(vertex, self.reached()), vertex.op)
+        return last is not None and takes_long(self._build.worker, last)
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""

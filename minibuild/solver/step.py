@@ -184,7 +184,7 @@ class Steps:
         """What a step comes to, what it left in its mounts, and the newest ctime of what it read,
         if that is known."""
         if isinstance(op, File):
-            result, done = self._files.run(ready, op, earlier=self._like_it(ready, op))
+            result, done = self._files.run(ready, op, earlier=self._lookup.last_like(ready, op))
             self._pack(ready, result, done.patched)
             return result, {}, done.newest_ns
         from minibuild.solver.exec import run_exec  # a build may only copy
@@ -197,14 +197,6 @@ class Steps:
         """Have the layer of a step made while others run, if it is `unpacked` and wanted."""
         if self._packer is not None and unpacked and ready.vertex.digest in self._plan.layered:
             self._packer.add(result[-1])
-
-    def _like_it(self, ready: ReadyVertex, op: File) -> Result | None:
-        """The result of the last copy of the same shape, which may have read most of the same
-        files."""
-        if ready.must_execute or ready.on_forced or not reads_only_contexts(ready, op):
-            return None
-        found = self._cache.lookup(shape_key(op, ready.base_key, self._lookup.version))
-        return None if found is None else found.result
 
     def _save(
         self,

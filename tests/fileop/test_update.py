@@ -7,7 +7,8 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,9 @@ from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, read_patch
 from minibuild.oci.content import ContentStore
+from minibuild.solver.copy_server import CopyServer
+from minibuild.solver.layers import Packing
+from minibuild.solver.pack_ahead import PackingAhead
 from minibuild.store.layout import Store
 from tests.fileop.trees import ME, make, opened, paths
 
@@ -57,7 +61,8 @@ class Copying:
         self.source = make(str(top / "source"), {})
         self.base = ""
         self.content = content
-        self.made = 0
+        self.made = self.packed = 0
+        self.server: CopyServer | None = None
         self._top = top
         self._form: Form = form
         self._ignore = ignore
@@ -75,15 +80,30 @@ class Copying:
         else:
             os.mkdir(root)
         patch = str(self._top / f"patch{self.made}")
-        earlier = Earlier(last.table, last.layer, patch) if last else None
-        job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
         with opened(self.source, root, self.base or root) as (source_fd, root_fd, base_fd):
             source = SourceTree(source_fd, self._ignore, local=True)
             base = base_fd if self.base else None
             places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
-            done = do(job, places, self.content, Hooks())
+            with self._ahead(last) as ahead:
+                earlier = Earlier(last.table, last.layer, patch, ahead) if last else None
+                job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
+                done = do(job, places, self.content, Hooks())
         layer = read_patch(patch, self.content) if done.patched else done.layer
-        return Copied(layer, root, table, done.newest_ns)
+        copied = Copied(layer, root, table, done.newest_ns)
+        if ahead is not None and done.patched:
+            packed = ahead.layer()
+            assert packed is not None
+            assert Path(self.content.path(packed.digest)).read_bytes() == self.tar(copied)
+            self.packed += 1
+        return copied
+
+    def _ahead(self, last: "Copied | None") -> AbstractContextManager[PackingAhead | None]:
+        """What packs a patch of the last layer meanwhile, if there is a server for it."""
+        if self.server is None or last is None or last.layer is None:
+            return nullcontext()
+        layer = last.layer.layer if isinstance(last.layer, LayerPatch) else last.layer
+        packing = Packing("uncompressed")
+        return PackingAhead(self.server, layer, packing, self.content, lambda _: None)
 
     def tar(self, copied: "Copied") -> bytes | None:
         found = copied.layer
@@ -107,6 +127,13 @@ class Copied(SimpleNamespace):
 @pytest.fixture
 def content(store: Store) -> ContentStore:
     return ContentStore(store)
+
+
+@pytest.fixture
+def server() -> Iterator[CopyServer]:
+    started = CopyServer.start()
+    yield started
+    started.close()
 
 
 @pytest.fixture(autouse=True)
@@ -198,11 +225,13 @@ _CASES: dict[str, tuple[Copy, dict[str, str]]] = {
 @pytest.mark.parametrize("form", ["tree", "layer", "both"])
 @pytest.mark.parametrize("case", _CASES)
 def test_an_update_is_the_copy(
-    tmp_path: Path, content: ContentStore, form: Form, case: str
+    tmp_path: Path, content: ContentStore, server: CopyServer, form: Form, case: str
 ) -> None:
+    """Also if its layer is packed meanwhile, by another process."""
     rng = random.Random(case + form)
     copy, base = _CASES[case]
     copying, updates, tried = Copying(tmp_path, content, form), 0, 0
+    copying.server = server
     why: list[str] = []
     many = {f"many/{n:02}": "m" * rng.randrange(900) for n in range(12)}
     make(copying.source, {**many, "d/x": "x", "d/e/f": "f", "z/1": "1"})
@@ -235,6 +264,8 @@ def test_an_update_is_the_copy(
         if form != "layer":
             assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
     assert updates > tried // 2, f"{updates} of {tried}: {why}"
+    assert copying.packed == (updates if form != "tree" else 0)
+    assert server.alive and not os.listdir(content.store.path("ingest"))
 
 
 def _replace(path: Path) -> None:

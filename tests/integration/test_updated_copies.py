@@ -1,6 +1,7 @@
 """A COPY of a context in which little changed begins with the last one, and comes to the same."""
 
 import os
+import random
 import re
 import sqlite3
 import time
@@ -45,6 +46,26 @@ def test_an_updated_copy_is_that_of_everything(
     updated, whole = read_image(out), builds.image(str(context), "--no-cache")
     assert updated.files == whole.files
     assert updated.config["rootfs"]["diff_ids"][:2] == whole.config["rootfs"]["diff_ids"][:2]
+
+
+@pytest.mark.parametrize("step", ["", "RUN ls -l /many > /list\n"])
+def test_a_layer_that_is_packed_while_files_are_copied(
+    builds: Builds, project: Callable[[Mapping[str, str]], str], step: str
+) -> None:
+    """It is large, so another process packs it: the same bytes, and nothing stays."""
+    files = {f"many/{n:03}": random.Random(n).randbytes(7000).hex() for n in range(1300)}
+    text = f"FROM busybox\nCOPY many /many/\n{step}"
+    context = Path(project({**files, "Dockerfile": text}))
+    for path in sorted(context.rglob("*"), reverse=True):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    time.sleep(2.1)
+    builds.image(str(context))
+    for name in ("many/000", "many/700"):
+        (context / name).write_text("changed")
+    updated, whole = builds.image(str(context)), builds.image(str(context), "--no-cache")
+    assert len(os.listdir(f"{builds.cli.root}/patches")) == 1
+    assert updated.manifest["layers"][1] == whole.manifest["layers"][1]
+    assert builds.leftovers() == [] and os.listdir(f"{builds.cli.root}/ingest") == []
 
 
 def test_a_copy_that_only_fills_the_cache_is_packed_when_it_is_wanted(

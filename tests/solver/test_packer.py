@@ -1,6 +1,7 @@
 """Layers are packed beside the steps: in order, one at a time, and what fails is left alone."""
 
 import threading
+import time
 from typing import Any, cast
 
 from minibuild.cache.results import DiffKey
@@ -17,6 +18,10 @@ class Materialiser:
         self.first = threading.Event()
         self.go = threading.Semaphore(0)
         self.packed = threading.Semaphore(0)
+        self.elsewhere: set[int] = set()
+
+    def is_begun(self, key: int) -> bool:
+        return key in self.elsewhere
 
     def layer(self, key: int, compression: str, level: int | None) -> None:
         assert (compression, level) == ("zstd", 3)
@@ -56,6 +61,21 @@ def test_what_has_not_begun_is_left() -> None:
     stopping.join(WAIT_S)
     assert not stopping.is_alive() and bench.materialiser.begun[:1] == [1]
     assert 3 not in bench.materialiser.begun
+
+
+def test_what_another_process_has_begun_is_not_left() -> None:
+    made, bench = packer()
+    bench.materialiser.elsewhere = {3, 4}
+    for key in (1, 2, 3, 4):
+        made.add(DiffKey(key))
+    assert bench.materialiser.first.wait(WAIT_S)
+    stopping = threading.Thread(target=made.stop)
+    stopping.start()
+    while not made._stopped:
+        time.sleep(0.001)
+    bench.materialiser.go.release(4)
+    stopping.join(WAIT_S)
+    assert bench.materialiser.begun[-2:] == [3, 4] and 2 not in bench.materialiser.begun[1:-2]
 
 
 def test_all_are_packed_in_order() -> None:
