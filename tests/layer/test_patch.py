@@ -9,7 +9,8 @@ import pytest
 
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.layer import Layer
-from minibuild.layer.patch import LayerPatch, PatchPiece, PatchWriter, read_patch
+from minibuild.layer.patch import LayerPatch, PatchWriter, read_patch
+from minibuild.layer.pieces import PatchPiece
 from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
