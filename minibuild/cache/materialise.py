@@ -48,7 +48,6 @@ class Materialiser:
         self._layers = layers
         self._policy = policy
         self._cancelled = cancelled
-        self._begun: dict[DiffKey, Callable[[threading.Event | None], Layer | None]] = {}
 
     @property
     def _plain(self) -> bool:
@@ -107,25 +106,12 @@ class Materialiser:
             self._diffs.set_layer(key, made)
         return made._replace(source=self._layers)
 
-    def begun(self, key: DiffKey, layer: Callable[[threading.Event | None], Layer | None]) -> None:
-        """The layer of a diff is being packed already. `layer` waits for it, until an event is set;
-        None if it did not come to be."""
-        self._begun[key] = layer
-
-    def is_begun(self, key: DiffKey) -> bool:
-        """Whether the layer of a diff is being packed, and was not asked for yet."""
-        return key in self._begun
-
     def _pack(self, row: DiffRow, compression: Compression, level: int | None) -> Layer:
-        """A diff as a new layer: one that was begun, or from its patch, if it has one, or from its
-        tree."""
-        begun = self._begun.pop(row.key, None)
-        if begun is not None and (made := begun(self._cancelled)) is not None:
-            return made
+        """A diff as a new layer: from its patch, if it has one, or from its tree."""
         patch = self._layers.patch(row.key)
         if patch is not None:
             try:
-                return self._layers.pack_patch(patch, compression, level)
+                return self._layers.pack_patch(row.key, patch, compression, level)
             except ImageError as error:
                 if row.upper is None:
                     raise StoreError(f"a layer is damaged: {error}", hint=_HINT) from error

@@ -6,8 +6,7 @@ where the layer is only known once there is a tree (`Unplannable`), it is writte
 Read next: `copiers`, for who copies; `fileop.copy`.
 """
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import located
@@ -17,8 +16,7 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.inventory import average_bytes, discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
-from minibuild.layer.layer import Layer, remember
-from minibuild.layer.patch import LayerPatch
+from minibuild.layer.layer import remember
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copied import copied_before
 from minibuild.solver.copiers import Copiers
@@ -28,9 +26,6 @@ from minibuild.solver.last_copy import LastCopy, keep_table, last_copy
 from minibuild.solver.layers import LayerPlan
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
-
-if TYPE_CHECKING:
-    from minibuild.solver.pack_ahead import PackingAhead
 
 _SMALL_BYTES = 16 << 10
 """What is decompressed in the time of opening a file. Larger files are better read again."""
@@ -70,14 +65,17 @@ class FileRunner:
     def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
-            earlier = self._earlier(work, last)
-            with self._pack_ahead(work, earlier.layer) as ahead:
+            earlier, packing = self._earlier(work, last), None
+            if work.ready.vertex.digest in self._plan.layered:
+                packing = self._plan.packing  # An output waits for the layer.
+            content = self._build.worker.content
+            with self._copiers.pack_ahead(earlier.layer, packing, content) as ahead:
                 earlier = earlier._replace(taker=ahead)
                 key, result = self._make(work._replace(last=last, earlier=earlier))
         except Unplannable:
             return None
         if ahead is not None and result.patched:
-            self._build.materialiser.begun(key, ahead.layer)
+            self._build.worker.layers.begin(key, ahead.layer)
         if result.kept:
             kept = f"{result.kept:,} file{'' if result.kept == 1 else 's'}"
             self._build.progress(work.ready.vertex.digest).remark(f"{kept} kept of the last copy")
@@ -163,18 +161,6 @@ class FileRunner:
         if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
             return Earlier(last.inventory)
         return Earlier(last.inventory, last.layer, self._build.worker.store.ingest_path())
-
-    def _pack_ahead(
-        self, work: "_Work", last: Layer | LayerPatch | None
-    ) -> "AbstractContextManager[PackingAhead | None]":
-        """What packs a patch of the last layer while it is written, if an output waits for it."""
-        content, packing = self._build.worker.content, self._plan.packing
-        layer = last.layer if isinstance(last, LayerPatch) else last
-        if not (layer and packing and work.ready.vertex.digest in self._plan.layered):
-            return nullcontext()
-        if not content.has(layer.digest, layer.size):
-            return nullcontext()
-        return self._copiers.pack_ahead(layer, packing, content) or nullcontext()
 
 
 class _Work(NamedTuple):

@@ -48,7 +48,7 @@ class Packer:
 
     def stop(self) -> None:
         """Leave what has not been begun, and wait for the layers in the making."""
-        is_begun = self._build.materialiser.is_begun
+        is_begun = self._build.worker.layers.is_begun
         with self._changed:
             self._stopped = True
             self._waiting = deque(filter(is_begun, self._waiting))

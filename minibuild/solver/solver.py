@@ -21,7 +21,7 @@ from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.namespace import needs_user_namespace
 from minibuild.solver.inputs import find_revision, read_fast_parts, revision_key, save_revision
-from minibuild.solver.keys import ReadyVertex, readers
+from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.layers import LayerPlan, Packing
 from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
 from minibuild.solver.schedule import Declined, Scheduler
@@ -177,43 +177,17 @@ class Solver:
                 self._refuse_to_run(left)
             else:
                 self._warn_of_limits(self._build.executor().unkept(self._build.resources))
+        from minibuild.solver.coming import Coming
         from minibuild.solver.copiers import Copiers
         from minibuild.solver.step import Steps
 
         copiers = Copiers()
         stack.callback(copiers.close)
-        plan = plan_layers()
-        at_once = sum(map(_copies_much, waiting))
-        trees = (vertex for vertex in left if vertex.digest not in plan.unread)
-        if at_once < 2 and any(map(self._reads_many, trees)):
-            at_once = self._jobs  # Its files are shared.
-        if at_once < 2 and any(self._takes_long(one.vertex, plan) for one in waiting):
-            at_once = 2  # Its layer is packed while files are copied.
-        copiers.start_servers(self._jobs, at_once)
+        plan, coming = plan_layers(), Coming(self._build, self._lookup, self.reached())
+        copiers.start_servers(self._jobs, coming.processes(left, waiting, plan, self._jobs))
         steps = Steps(self._build, self._sources, self._lookup, plan, copiers)
         stack.callback(steps.close)
         return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
-
-    def _reads_many(self, vertex: Vertex) -> bool:
-        """Whether a vertex that is not done copies from a context with many files."""
-        if not isinstance(vertex.op, File) or vertex.digest in self.reached():
-            return False
-        from minibuild.fileop.share import has_many
-
-        inputs = [
-            vertex.inputs[r.input] for r in readers(vertex.op) if r.input < len(vertex.inputs)
-        ]
-        names = {one.op.name for one in inputs if one and isinstance(one.op, LocalSource)}
-        return any(has_many(self._build.directories.get(name, "")) for name in names)
-
-    def _takes_long(self, vertex: Vertex, plan: LayerPlan) -> bool:
-        """Whether an output waits for the layer of a copy that changed little, and is large."""
-        if not isinstance(vertex.op, File) or vertex.digest not in plan.layered:
-            return False
-        from minibuild.solver.last_copy import takes_long
-
-        last = self._lookup.last_like(ReadyVertex.of(vertex, self.reached()), vertex.op)
-        return last is not None and takes_long(self._build.worker, last)
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""
@@ -270,12 +244,6 @@ class Solver:
             for v, result in new
         )
         return Solution(results, tuple(steps), sum(result.cached for _, result in new), executed)
-
-
-def _copies_much(declined: Declined[Hint]) -> bool:
-    """Whether a vertex copies files, more of which have to be read than a look-up reads."""
-    op = declined.vertex.op
-    return declined.hint is None and isinstance(op, File) and bool(readers(op))
 
 
 def _remark(ready: ReadyVertex) -> str:

@@ -52,8 +52,9 @@ def copiers() -> Iterator[Copiers]:
 
 def _ahead(copiers: Copiers, old: Layer, content: ContentStore) -> PackingAhead:
     ahead = copiers.pack_ahead(old, PACKING, content)
-    assert ahead is not None
-    assert copiers.pack_ahead(old, PACKING, content) is None
+    assert isinstance(ahead, PackingAhead)
+    with copiers.pack_ahead(old, PACKING, content) as another:
+        assert another is None, "there is one server"
     return ahead
 
 

@@ -35,7 +35,8 @@ class Materialiser:
 
 class Bench:
     def __init__(self) -> None:
-        self.materialiser = Materialiser()
+        self.materialiser = self.layers = Materialiser()
+        self.worker = self
         self.cancelled = threading.Event()
 
 
