@@ -243,7 +243,7 @@ def _record(
         from minibuild.page.write import write_newest
 
         with suppress(BuildError) if error is not None else nullcontext():
-            write_newest(build.context.worker, recorder.place, recorder.began, path)
+            write_newest(build.context.worker, recorder.request, recorder.began, path)
 
 
 def _scanned(build: PreparedBuild, converted: FrontendResult) -> FrontendResult:

@@ -7,7 +7,9 @@ from minibuild.errors import StoreError
 from minibuild.exporter.destination import open_file
 from minibuild.page.document import document
 from minibuild.page.facts import facts
+from minibuild.record.recorder import place_of
 from minibuild.record.records import BuildRecord, Records
+from minibuild.session.request import BuildRequest
 from minibuild.worker.worker import Worker
 
 
@@ -23,9 +25,9 @@ def write_page(worker: Worker, build: BuildRecord, path: str) -> None:
         file.write(page.encode(errors="replace"))
 
 
-def write_newest(worker: Worker, place: str, since: float, path: str) -> None:
-    """Write the page of the build of a place that began since then, or was found to be the same."""
-    newest = next(iter(Records(worker.store.root).of_place(place)), None)
+def write_newest(worker: Worker, request: BuildRequest, since: float, path: str) -> None:
+    """Write the page of a build that began since then, or was found to be the same as before."""
+    newest = next(iter(Records(worker.store.root).of_place(place_of(request))), None)
     if newest is None or max(newest.started, newest.used) < since:
         raise StoreError(
             f"there is no record of the build to make {path} from",

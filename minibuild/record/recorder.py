@@ -131,7 +131,7 @@ class Recorder:
         results: Mapping[Digest, VertexResult],
     ) -> None:
         vertices = topological(self.targets)
-        folder = os.path.join(self.folder, self.place)
+        folder = os.path.join(self.folder, place_of(self.request))
         total = self._sum(vertices, results, made)
         if error is None and not _did_work(vertices, results):
             newest = newest_in(folder)
@@ -141,11 +141,6 @@ class Recorder:
         from minibuild.record.writing import write
 
         write(self, vertices, results, folder, total, made, error)
-
-    @property
-    def place(self) -> str:
-        """See `place_of`."""
-        return place_of(self.request)
 
     def _sum(
         self,
@@ -168,7 +163,13 @@ def context_of(request: BuildRequest) -> str:
 
 
 def place_of(request: BuildRequest) -> str:
-    """The same for builds of the same thing: the context, its Dockerfile, what is built."""
+    """The same for builds of the same thing: the context, its Dockerfile, what is built. A graph
+    that has no Dockerfile is itself what is the same."""
+    if request.graphs:
+        from minibuild.graph.flat import rebuilt
+
+        made = (rebuilt(graph) for graph in request.graphs)
+        return digest_strings([vertex.digest if vertex else "" for vertex in made])[7:23]
     file = os.path.abspath(request.file) if request.file else ""
     platforms = sorted(map(str, request.platforms))
     words = (context_of(request), file, request.target, *platforms, "", *sorted(request.contexts))

@@ -14,7 +14,7 @@ from minibuild.linux.beneath import remove_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.store.flock import lock_folder
 
-_MAX_KEPT = 64
+_MAX_KEPT = 128
 
 
 class KeptFolders:

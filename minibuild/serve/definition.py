@@ -190,7 +190,9 @@ class ClientDefinition:
         place = self._given.get(local, "")
         if not place:
             local = allowed_folder(build, local, self._policies)
-            place = os.path.join(self._folder, "definition")
+            # Its path is a part of what builds of the same thing have in common: see `place_of`.
+            key = build.session_of(local).shared_key, local, "definition"
+            place = build.resources.enter_context(build.builder.folders.folder(*key))
             paths = [*names, f"{given}.dockerignore"]
             title = f"[internal] load build definition from {given}"
             _Asked(build, calls, local, paths, title).receive(place)
@@ -243,13 +245,13 @@ class _Asked:
     ) -> None:
         self._info = VertexInfo(digest_strings([build.asked.Ref, local, name]), name)
         self._build, self._session = build, build.session_of(local)
-        self._wanted = Wanted(local, paths)
+        self._wanted = Wanted(local, paths, again=True)
         self._call = ask_for(self._session, self._wanted)
         calls.callback(self._call.cancel)
 
     def receive(self, place: str) -> None:
-        """Write them to a new folder. Raises `Failure`."""
-        os.makedirs(place)
+        """Make a folder what was asked for. Raises `Failure`."""
+        os.makedirs(place, exist_ok=True)
         self._build.receive(self._session, self._wanted, place, self._info, self._call)
 
 

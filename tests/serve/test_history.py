@@ -1,6 +1,8 @@
 """Builds of the past, and what the store holds, as clients of `minibuild serve` see them."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,20 @@ def spans_in(data: bytes) -> list[Any]:
         found.append(value)
         text = text[end:].lstrip()
     return found
+
+
+def test_a_build_that_did_nothing_new_leaves_no_record(
+    cli: Cli, client: Client, context: Path
+) -> None:
+    """Of a Dockerfile, and of a client's own graph."""
+    words = [cli.program, "build", "--call=llb", str(context)]
+    llb = subprocess.run(words, env=cli.environment, capture_output=True, check=True).stdout
+    for _ in range(2):
+        client.build({})
+        client.build({}, definition=llb)
+        past(client)  # It waits for records.
+    places = os.listdir(f"{cli.root}/builds")
+    assert [len(os.listdir(f"{cli.root}/builds/{place}")) for place in places] == [1, 1]
 
 
 def test_history(cli: Cli, client: Client, tmp_path: Path, context: Path) -> None:
