@@ -17,6 +17,7 @@ from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure
 from minibuild.digest import digest_strings
+from minibuild.errors import SourceText
 from minibuild.events import VertexInfo
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
@@ -111,8 +112,9 @@ def question(attributes: Attributes) -> Method | None:
 
 class ClientDefinition:
     """What a client wants built. `folders` has the names that the client gives to the folders of
-    contexts. `given` are folders of ours in the place of the client's, by its names. Policies may
-    put folders of the client in the place of other sources."""
+    contexts, `source` is the Dockerfile once it was fetched. `given` are folders of ours in the
+    place of the client's, by its names. Policies may put folders of the client in the place of
+    other sources."""
 
     def __init__(
         self,
@@ -124,7 +126,8 @@ class ClientDefinition:
         self.attributes = attributes
         self._given = given
         self._policies = policies
-        self._linked: str | None = None
+        self.source: SourceText | None = None
+        self._is_link = False
         self._url = attributes.get("context", "")
         self._folder = folder
         self._uploaded = self._file = ""
@@ -201,8 +204,8 @@ class ClientDefinition:
                 real = os.path.join(place, real_path(fd, name))  # links stay inside
                 if os.path.isfile(real):
                     self._file = os.path.join(place, name)
-                    if os.path.islink(self._file):
-                        self._linked = _text(real)
+                    self._is_link = os.path.islink(self._file)
+                    self.source = SourceText(name, _text(real))
                     return
         raise Failure(f"failed to read dockerfile: open {given}: no such file or directory")
 
@@ -213,8 +216,8 @@ class ClientDefinition:
     def image_names(self) -> Iterator[str]:
         """What may be names of images in the Dockerfile and among the contexts."""
         yield from (value for _, value in self._named("docker-image://"))
-        if self._file:
-            yield from image_names(self._linked or _text(self._file))
+        if self.source is not None:
+            yield from image_names(self.source.text)
 
     def request(self, extra: Mapping[str, Any], environment: Environment) -> BuildRequest:
         """The request, with these options more. Raises `Failure`."""
@@ -222,11 +225,11 @@ class ClientDefinition:
         contexts.update((name, self._empty(name)) for name in self.folders if name != MAIN)
         contexts.update(extra.get("contexts", {}))
         given = {**options(self.attributes), **extra, "contexts": contexts}
-        given["dockerfile"] = self._linked
         given["file"] = self._file or self.attributes.get("filename", "")
         if self._url and self._file:  # It is beside the context, and not in it.
-            given["dockerfile"] = self._linked or _text(self._file)
             given["file"] = os.path.basename(self._file)
+        if self.source is not None and (self._url or self._is_link):
+            given["dockerfile"] = self.source.text
         main = self._uploaded or self._url or self._given.get(MAIN) or self._empty(MAIN)
         with as_failures():
             return build_request(main, given, environment)
@@ -256,8 +259,8 @@ class _Asked:
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    with open(path, "rb") as file:
+        return file.read().decode("utf-8", "surrogateescape")
 
 
 def ask(

@@ -87,6 +87,7 @@ class Gateway:
         policies = (*build.policies, *extra)
         definition = ClientDefinition(attributes, place, folders, policies)
         definition.fetch(build)
+        build.status.source = definition.source
         contexts = input_images(build, definition.inputs(), inputs, attributes)
         contexts.update(fetch_contexts(build, definition.layouts()))
         made = definition.request(

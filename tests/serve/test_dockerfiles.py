@@ -101,6 +101,15 @@ def test_a_wrong_dockerfile(client: Client, context: Path) -> None:
         client.build({"filename": "other"})
 
 
+def test_a_warning_shows_its_line(client: Client, context: Path) -> None:
+    (context / "Dockerfile").write_bytes(b"FROM scratch\r\nCOPY a /\r\nexpose 80\r\n")
+    client.build({})
+    (warning,) = [w for status in client.statuses for w in status.warnings]
+    assert b"ConsistentInstructionCasing" in warning.short
+    assert warning.info.data == (context / "Dockerfile").read_bytes()
+    assert warning.ranges[0].start.line == 3
+
+
 def test_questions(client: Client, context: Path) -> None:
     (context / "Dockerfile").write_text("ARG A=1\nFROM scratch as x\nCOPY a /\n")
     answer = client.build({"requestid": "frontend.lint"})
