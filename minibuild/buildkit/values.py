@@ -9,48 +9,19 @@ Read next: `cachekeys`.
 
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
-from minibuild.startup.regex import regex
-from minibuild.startup.tuples import NamedTuple
+from minibuild.buildkit.schema import Schema, schema
 
-_ENUM = regex(r"^enum (\w+) \{([^}]*)\}", re.MULTILINE)
-_MESSAGE = regex(r"^message (\w+) \{((?:[^{}]|\{[^{}]*\})*)\}", re.MULTILINE)
-_FIELD = regex(r"(repeated )?(map<[^>]*>|[\w.]+) (\w+) = (\d+);")
 _EMPTY = {"string": "", "bytes": b"", "bool": False}
-
-
-class _Field(NamedTuple):
-    kind: str
-    repeated: bool
-
-
-class _Schema(NamedTuple):
-    """The fields of each message, in order, and the numbers of each enum's names."""
-
-    messages: Mapping[str, Mapping[str, _Field]]
-    enums: Mapping[str, Mapping[str, int]]
 
 
 def values(name: str) -> Mapping[str, Callable[..., Any]]:
     """The messages of a .proto file, by name."""
-    text = files(__package__).joinpath(f"{name}.proto").read_text()
-    enums = {
-        enum[1]: {field: int(number) for field, number in re.findall(r"(\w+) = (\d+);", enum[2])}
-        for enum in _ENUM.finditer(text)
-    }
-    messages = {
-        message[1]: {
-            field[3]: _Field(field[2], bool(field[1])) for field in _FIELD.finditer(message[2])
-        }
-        for message in _MESSAGE.finditer(text)
-    }
-    schema = _Schema(messages, enums)
-    return {message: partial(Value, schema, message) for message in messages}
+    said = schema(name)
+    return {message: partial(Value, said, message) for message in said.messages}
 
 
 class Value:
@@ -59,7 +30,7 @@ class Value:
 
     __slots__ = ("_fields", "_kind", "_present", "_schema", "_set")
 
-    def __init__(self, schema: _Schema, kind: str, **fields: Any) -> None:
+    def __init__(self, schema: Schema, kind: str, **fields: Any) -> None:
         self._schema = schema
         self._kind = kind
         self._fields = schema.messages[kind]
@@ -74,8 +45,10 @@ class Value:
         field = self._fields[name]
         if field.repeated:
             return self._set.setdefault(name, Values(partial(Value, self._schema, field.kind)))
+        if field.key:
+            return {}
         if field.kind not in self._schema.messages:
-            return _EMPTY.get(field.kind, {} if field.kind.startswith("map") else 0)
+            return _EMPTY.get(field.kind, 0)
         made = Value(self._schema, field.kind)
         made._present = lambda: self._keep(name, made)
         return made
