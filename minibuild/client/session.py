@@ -92,7 +92,8 @@ class _Lending(NamedTuple):
 
     def credentials(self, request: Any, call: ServerCall) -> Any:
         login = self.logins.login(_DOCKER_HUB.get(request.Host, request.Host)) or Login()
-        return api_type("CredentialsResponse")(Username=login.user, Secret=login.password)
+        secret = login.identity or login.password
+        return api_type("CredentialsResponse")(Username=login.user, Secret=secret)
 
     def health(self, request: Any, call: ServerCall) -> Any:
         return api_type("HealthResponse")(status=1)

@@ -59,7 +59,8 @@ class Credentials:
     def login(self, domain: str, repository: str = "") -> Login | None:
         """The login for a repository of a registry; the first file that has one counts."""
         if given := self._given.get(domain):
-            return Login(*given)
+            user, secret = given  # A client of BuildKit says a token so: without a user.
+            return Login(user, secret) if user else Login(identity=secret)
         for path in self._paths:
             if found := self._login(path, domain, repository):
                 return found

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from minibuild.buildkit.rpc import api_type
+from minibuild.client.session import lending
+from minibuild.registry.credentials import Credentials, Login
+from minibuild.session.secrets import SecretReader, SshReader
 from tests.conftest import Cli
 from tests.support.processes import begun, gone
 
@@ -217,3 +221,15 @@ def test_what_cannot_be(cli: Cli, context: Path, words: Any, code: int, message:
     file = context / "Dockerfile"
     file.write_text(f"FROM scratch AS host\nRUN --network=host true\n{file.read_text()}")
     assert message in cli("build", *words, str(context), code=code).stderr
+
+
+def test_a_token_is_lent_as_one(tmp_path: Path) -> None:
+    """In the place of a password, and without a user: so BuildKit's clients say it."""
+    file = tmp_path / "config.json"
+    file.write_text('{"auths": {"one.example": {"identitytoken": "t"}}}')
+    lent = lending(SecretReader(()), SshReader(()), Credentials((str(file),)))
+    asked = api_type("CredentialsRequest")(Host="one.example")
+    call: Any = None
+    said = lent["moby.filesync.v1.Auth"]["Credentials"].function(asked, call)
+    heard = Credentials((), {"one.example": (said.Username, said.Secret)})
+    assert heard.login("one.example") == Login(identity="t")
