@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.decode_exec import decode_exec
-from minibuild.buildkit.decode_file import as_tree, decode_file
-from minibuild.buildkit.definition import SCRATCH
+from minibuild.buildkit.decode_file import as_tree, decode_file, pick
+from minibuild.buildkit.definition import platform_in
 from minibuild.buildkit.proto import messages
 from minibuild.digest import Digest, digest_bytes, digest_strings
 from minibuild.errors import DefinitionError, Span
@@ -133,15 +133,6 @@ class _Decoder:
         return None
 
 
-def pick(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
-    """The input of this number; scratch is the empty tree. Raises `DefinitionError`."""
-    if number == SCRATCH:
-        return None
-    if not 0 <= number < len(inputs):
-        raise DefinitionError(f"an op names its input {number}, and has {len(inputs)}")
-    return inputs[number]
-
-
 def _with(vertex: Vertex | None, inputs: Sequence[Vertex | None], note: Note) -> Vertex:
     """A vertex that is there once all inputs are: a File without actions."""
     return Vertex(op.File(()), (vertex, *filter(None, inputs)), note)
@@ -166,9 +157,7 @@ def source_of(message: Any, local: str = "") -> op.Source:
 
 def platform_of(message: Any) -> Platform:
     """The platform of an op; that of this machine, if it has none."""
-    if not message.OS:
-        return host_platform()
-    return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
+    return platform_in(message) or host_platform()
 
 
 def local_names(definition: Any) -> Mapping[Digest, str]:

@@ -9,11 +9,10 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minibuild.buildkit.decode_file import as_tree
-from minibuild.buildkit.definition import SCRATCH
+from minibuild.buildkit.decode_file import as_tree, pick
+from minibuild.buildkit.definition import SCRATCH, platform_in
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
-from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 
 _BIND, _SECRET, _SSH, _CACHE, _TMPFS = range(5)
@@ -32,7 +31,7 @@ def decode_exec(message: Any, inputs: Sequence[Vertex | None], note: Note) -> Ma
     if len(roots) != 1 or roots[0].mountType != _BIND or roots[0].selector not in ("", "/"):
         raise DefinitionError("a step needs one root, which is all of a tree")
     root = roots[0]
-    mounts = _Mounts(inputs, as_tree(_at(inputs, root.input)), body.meta.cwd or "/")
+    mounts = _Mounts(inputs, as_tree(pick(inputs, root.input)), body.meta.cwd or "/")
     for mount in body.mounts:
         if mount.dest != "/":
             mounts.add(mount)
@@ -64,30 +63,16 @@ def _exec(message: Any, mounts: "_Mounts", *, readonly: bool) -> op.Exec:
         hostname=meta.hostname,
         add_hosts=tuple((host.Host, host.IP) for host in meta.extraHosts),
         ulimits=tuple(op.Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
-        platform=_platform(message.platform),
+        platform=platform_in(message.platform),
         readonly=readonly,
         exit_codes=tuple(meta.validExitCodes) or (0,),
     )
-
-
-def _at(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
-    if number == SCRATCH:
-        return None
-    if not 0 <= number < len(inputs):
-        raise DefinitionError(f"a mount names input {number}, and the step has {len(inputs)}")
-    return inputs[number]
 
 
 def _choice(known: Sequence[Any], number: int) -> Any:
     if number >= len(known):
         raise DefinitionError(f"a step has a setting {number} that is not known here")
     return known[number]
-
-
-def _platform(message: Any) -> Platform | None:
-    if not message.OS:
-        return None
-    return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
 
 
 def _environment(env: Sequence[str], mounts: Sequence[op.ExecMount]) -> Iterator[tuple[str, str]]:
@@ -120,7 +105,7 @@ class _Mounts:
         """Take one mount."""
         target = posixpath.normpath(posixpath.join(self._cwd, mount.dest))
         if mount.mountType == _BIND:
-            source = _at(self._given, mount.input)
+            source = pick(self._given, mount.input)
             if mount.output != SCRATCH:
                 self.outputs[mount.output] = len(self.made)
                 source = as_tree(source)
@@ -155,7 +140,7 @@ class _Mounts:
 
     def _cache(self, mount: Any, target: str) -> op.CacheMount:
         """A cache. One with an owner starts from a directory that is made for it."""
-        seed, source = _at(self._given, mount.input), mount.selector or "/"
+        seed, source = pick(self._given, mount.input), mount.selector or "/"
         mode = uid = gid = None
         if source == _SEED and seed is not None and _is_owned_seed(seed):
             (made,) = seed.op.actions  # type: ignore[union-attr]

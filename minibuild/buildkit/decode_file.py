@@ -34,6 +34,15 @@ def decode_file(body: Any, inputs: Sequence[Vertex | None], note: Note) -> dict[
     return outputs
 
 
+def pick(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
+    """The input of this number; scratch is the empty tree. Raises `DefinitionError`."""
+    if number == SCRATCH:
+        return None
+    if not 0 <= number < len(inputs):
+        raise DefinitionError(f"an op names input {number}, and has {len(inputs)}")
+    return inputs[number]
+
+
 def as_tree(vertex: Vertex | None) -> Vertex | None:
     """A folder of the client as a result, where one is needed: a copy of it."""
     if vertex is None or not isinstance(vertex.op, op.LocalSource):
@@ -64,12 +73,8 @@ class _Decoder:
 
     def _at(self, number: int) -> Vertex | None:
         """An input of the op, or what another of its actions made."""
-        if number == SCRATCH:
-            return None
         made = number - len(self._given)
-        if number < 0 or made >= len(self._results):
-            raise DefinitionError(f"a file op names input {number}, and has {len(self._given)}")
-        return self._given[number] if made < 0 else self.result(made)
+        return self.result(made) if 0 <= made < len(self._results) else pick(self._given, number)
 
     def add(self, action: Any) -> None:
         """Take one action."""

@@ -21,6 +21,19 @@ SCRATCH = -1
 """In place of a number: an input that is the empty tree, an output that is dropped."""
 
 
+def set_platform(message: Any, platform: Platform) -> None:
+    """Write a platform into a message."""
+    message.OS, message.Architecture = platform.os, platform.architecture
+    message.Variant, message.OSVersion = platform.variant, platform.os_version
+
+
+def platform_in(message: Any) -> Platform | None:
+    """The platform that a message has, if it has one."""
+    if not message.OS:
+        return None
+    return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
+
+
 class OpOutput(NamedTuple):
     """What an op gives. Number 0 is its root filesystem, the others are what it left in mounts."""
 
@@ -72,7 +85,7 @@ class DefinitionWriter:
         for digest, number in inputs.outputs:
             op.inputs.add(digest=digest, index=number)
         if platform is not None:
-            op.platform.CopyFrom(self._platform(platform))
+            set_platform(op.platform, platform)
         rest = self.types["Op"](**{kind: body})
         data = op.SerializeToString(deterministic=True) + rest.SerializeToString(deterministic=True)
         digest = digest_bytes(data)
@@ -85,14 +98,6 @@ class DefinitionWriter:
     @property
     def _ops(self) -> Any:
         return getattr(self._message, "def")  # the name is a keyword of Python
-
-    def _platform(self, platform: Platform) -> Any:
-        return self.types["Platform"](
-            Architecture=platform.architecture,
-            OS=platform.os,
-            Variant=platform.variant,
-            OSVersion=platform.os_version,
-        )
 
     def _describe(self, digest: Digest, note: Note, caps: Iterable[str]) -> None:
         metadata = self._message.metadata[digest]

@@ -11,7 +11,7 @@ import base64
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from typing import Any
 
@@ -84,8 +84,7 @@ def build_remotely(
             session=session,
         )
         graphs.append(_Graph(platform, answer["definition"], answer["config"]))
-    outputs = [_with_names(output, request) for output in _outputs(request)]
-    exports = [(place.type, cache_export(place)) for place in request.cache_to]
+    outputs = list(_outputs(request))
     stores = stores_of(request)
     access = request.registries
     logins = Credentials(tuple(os.fspath(p) for p in access.logins), access.passwords)
@@ -97,7 +96,7 @@ def build_remotely(
             **content(stores),
         }
         with open_session(connection, session, services, _shared_key(request)):
-            remote = _Remote(connection, request, session, cancelled, exports)
+            remote = _Remote(connection, request, session, cancelled, os.urandom(12).hex())
             listener = Listener(report)
             solved = remote.solve(graphs, outputs, listener)
     give_names(request, solved)
@@ -112,36 +111,26 @@ class _Graph(NamedTuple):
     config: bytes
 
 
-class _Remote:
+class _Remote(NamedTuple):
     """One build of the daemon: its calls, in the order in which BuildKit's clients make them."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        request: BuildRequest,
-        session: str,
-        cancelled: threading.Event,
-        exports: Sequence[tuple[str, Mapping[str, str]]],
-    ) -> None:
-        self._connection = connection
-        self._request = request
-        self._session = session
-        self._cancelled = cancelled
-        self._exports = exports
-        self._ref = os.urandom(12).hex()
+    connection: Connection
+    request: BuildRequest
+    session: str
+    cancelled: threading.Event
+    ref: str
 
     def solve(
         self, graphs: Sequence[_Graph], outputs: Sequence[Output], listener: Listener
     ) -> Mapping[str, str]:
         """Solve graphs, and wait for the outputs. Returns what the daemon says of them."""
-        asked = api_type("SolveRequest")(Ref=self._ref, Session=self._session)
-        asked.Entitlements.extend(sorted(self._request.allow))
-        asked.FrontendAttrs.update(_attributes(self._request))
+        asked = api_type("SolveRequest")(Ref=self.ref, Session=self.session)
+        asked.Entitlements.extend(sorted(self.request.allow))
+        asked.FrontendAttrs.update(_attributes(self.request))
         for output in outputs:
-            kind = "image" if output.type == "registry" else output.type
-            asked.Exporters.add(Type=kind, Attrs=_exporter_attributes(output))
-        for place, attributes in self._exports:
-            asked.Cache.Exports.add(Type=place, Attrs=attributes)
+            asked.Exporters.add(Type=output.type, Attrs=output.attributes)
+        for place in self.request.cache_to:
+            asked.Cache.Exports.add(Type=place.type, Attrs=cache_export(place))
         ended = threading.Event()
         watching = threading.Thread(target=self._watch, args=(listener,), daemon=True)
         watching.start()
@@ -164,12 +153,12 @@ class _Remote:
     def _stop(self, ended: threading.Event) -> None:
         """End all calls if the caller stops the build."""
         while not ended.wait(_TURN_S):
-            if self._cancelled.is_set():
-                self._connection.close("the build was cancelled")
+            if self.cancelled.is_set():
+                self.connection.close("the build was cancelled")
 
     def _open(self, method: str, request: Any, answer: str) -> ClientCall:
-        metadata = [("buildkit-controlapi-buildid", self._ref)]
-        call = ClientCall(self._connection, method, metadata, answer)
+        metadata = [("buildkit-controlapi-buildid", self.ref)]
+        call = ClientCall(self.connection, method, metadata, answer)
         call.send(request)
         call.finish()
         return call
@@ -181,14 +170,14 @@ class _Remote:
     def _returned(self, graphs: Sequence[_Graph]) -> Any:
         """The results of the graphs, with the configs of their images, as they are handed back."""
         returned = api_type("ReturnRequest")()
-        several = self._request.multi_platform
+        several = self.request.multi_platform
         platforms = []
         for graph in graphs:
             solve = api_type("GatewaySolveRequest")(
                 allowResultReturn=True, allowResultArrayRef=True
             )
             solve.Definition.ParseFromString(graph.definition)
-            for place in self._request.cache_from:
+            for place in self.request.cache_from:
                 found = cache_import(place)
                 if found:
                     solve.CacheImports.add(Type=place.type, Attrs=found)
@@ -208,14 +197,14 @@ class _Remote:
         return returned
 
     def _watch(self, listener: Listener) -> None:
-        asked = api_type("StatusRequest")(Ref=self._ref)
+        asked = api_type("StatusRequest")(Ref=self.ref)
         with suppress(Failure):  # The other calls say what matters.
             for message in self._open(f"{_CONTROL}/Status", asked, "StatusResponse"):
                 listener.take(message)
 
     def _error(self, failure: Failure) -> BuildError:
         """A failed call as an error of ours, with the lines of the Dockerfile."""
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             return Cancelled("the build was cancelled")
         message = failure.message.removeprefix("failed to solve: ")
         details = {
@@ -247,30 +236,22 @@ def _locate(error: BuildError, source: Mapping[str, Any]) -> None:
     error.span, error.source = Span(name, first, last), SourceText(name, text)
 
 
-def _outputs(request: BuildRequest) -> Sequence[Output]:
-    """The outputs that a daemon can make."""
-    for output in request.outputs:
-        if output.type == "image" and output.attributes.get("push") != "true":
+def _outputs(request: BuildRequest) -> Iterator[Output]:
+    """The outputs that a daemon can make, in its words. The names of `--tag` go with each."""
+    for kind, dest, given in request.outputs:
+        attributes = dict(given)
+        if kind == "registry":
+            kind, attributes["push"] = "image", "true"
+        if kind == "image" and attributes.get("push") != "true":
             raise UsageError(
                 "an image stays with the builder that made it",
                 hint="push it (--push), or write an archive: -o type=oci,dest=image.tar",
             )
-    return [output for output in request.outputs if output.type != "cacheonly"]
-
-
-def _with_names(output: Output, request: BuildRequest) -> Output:
-    """The output with the names of `--tag`, which a daemon is told with each."""
-    if output.type in ("local", "tar") or not request.tags:
-        return output
-    names = [*request.tags, *filter(None, output.attributes.get("name", "").split(","))]
-    return output._replace(attributes={**output.attributes, "name": ",".join(dict.fromkeys(names))})
-
-
-def _exporter_attributes(output: Output) -> dict[str, str]:
-    found = dict(output.attributes)
-    if output.type == "registry":
-        found["push"] = "true"
-    return found
+        if kind not in ("local", "tar") and request.tags:
+            names = [*request.tags, *filter(None, attributes.get("name", "").split(","))]
+            attributes["name"] = ",".join(dict.fromkeys(names))
+        if kind != "cacheonly":
+            yield Output(kind, dest, attributes)
 
 
 def _attributes(request: BuildRequest) -> dict[str, str]:

@@ -43,11 +43,13 @@ def failure_of(
     if failed is not None:
         details.append(_detail("errdefs.Vertex", {"digest": failed}))
     if op is not None:
-        details.append(_failed_solve(op))
+        from google.protobuf.json_format import MessageToDict
+
+        # Clients that debug stop at it.
+        details.append(_detail("errdefs.Solve", {"op": MessageToDict(op)}))
     details.append(_detail("stack.Stack", _stack(error)))
     if isinstance(error, StepFailed):
-        exit_code = {"Code": error.code}
-        details.append(_detail("gatewayapi.ExitMessage", exit_code))
+        details.append(_detail("gatewayapi.ExitMessage", {"Code": error.code}))
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)
@@ -74,13 +76,6 @@ def op_of(definitions: Iterable[Any], step: Digest | None, name: str) -> Any:
             if digest == step or (name and called == name):
                 return messages("ops")["Op"].FromString(data)
     return None
-
-
-def _failed_solve(op: Any) -> tuple[str, bytes]:
-    """The op that failed, for clients that debug: they stop at it."""
-    from google.protobuf.json_format import MessageToDict
-
-    return _detail("errdefs.Solve", {"op": MessageToDict(op)})
 
 
 def _local_definition() -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from minibuild.buildflags.attest import FIELDS
 from minibuild.buildflags.attest import attestations as parse_attestations
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.answers import as_failures
 from minibuild.session.request import Attestations
 
@@ -136,16 +136,17 @@ def attestations(attributes: Attributes) -> Attestations:
         return parse_attestations("", "", texts)._replace(parameters=parameters)
 
 
-def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
-    """The caches that are to be read: members `Type` and `Attrs` of each. Raises `Failure`."""
+def cache_imports(attributes: Attributes) -> list[Any]:
+    """The caches that are to be read, as messages `CacheOptionsEntry`. Raises `Failure`."""
+    entry = api_type("CacheOptionsEntry")
     text = attributes.get("cache-imports", "") or "[]"
     names = attributes.get("cache-from", "")  # of old clients: registries alone
-    older = [{"Type": "registry", "Attrs": {"ref": n}} for n in names.split(",") if n]
+    older = [entry(Type="registry", Attrs={"ref": n}) for n in names.split(",") if n]
     try:
-        found = [(str(i.get("Type")), dict(i.get("Attrs") or {})) for i in json.loads(text)]
+        found = [entry(Type=str(i.get("Type")), Attrs=i.get("Attrs")) for i in json.loads(text)]
     except (ValueError, TypeError, AttributeError):
         raise Failure(f"invalid cache-imports: {text!r}") from None
-    return [*({"Type": kind, "Attrs": attrs} for kind, attrs in found), *older]
+    return [*found, *older]
 
 
 def output_attributes(kind: str, attributes: Attributes, *, dated: bool = True) -> dict[str, str]:

@@ -112,9 +112,7 @@ class Builder:
         """The build of this id. Other calls may come before the one that begins it, so this waits.
         Raises `Failure`."""
         with self._lock:
-            self._lock.wait_for(
-                lambda: self._stream(ref) is not None or ref in self._refused, wait_s
-            )
+            self._wait_for(ref, wait_s)
             if ref not in self._builds:
                 raise Failure(f"no such job {ref}", NOT_FOUND)
             return self._builds[ref]
@@ -126,15 +124,16 @@ class Builder:
         if past is not None:
             return past
         with self._lock:
-            self._lock.wait_for(
-                lambda: self._stream(ref) is not None or ref in self._refused, _STATUS_S
-            )
+            self._wait_for(ref, _STATUS_S)
             stream = self._stream(ref)
             if ref in self._refused:
                 return iter(())  # An error here would hide that of the call which began the build.
         if stream is None:
             raise Failure(f"no such job {ref}", NOT_FOUND)
         return stream.messages(active)
+
+    def _wait_for(self, ref: str, seconds: float) -> None:
+        self._lock.wait_for(lambda: self._stream(ref) is not None or ref in self._refused, seconds)
 
     def _stream(self, ref: str) -> StatusStream | None:
         build = self._builds.get(ref)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibuild import __version__
+from minibuild.buildkit.definition import set_platform
 from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.frontend.loader import built_in
@@ -49,10 +50,8 @@ class Control:
 
     def worker(self) -> Any:
         """The one worker, as clients list it."""
-        host = host_platform()
-        platform = api_type("Platform")(
-            OS=host.os, Architecture=host.architecture, Variant=host.variant
-        )
+        platform = api_type("Platform")()
+        set_platform(platform, host_platform())
         return api_type("WorkerRecord")(
             ID="minibuild",
             Labels={

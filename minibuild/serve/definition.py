@@ -48,18 +48,13 @@ _SCHEMES = ("docker-image", "oci-layout", "local", "input")
 LOCALS = (MAIN, "dockerfile")
 """Folders of a client that may be results of other builds of it."""
 
-_QUESTIONS: Mapping[str, Method] = {
-    "frontend.lint": "lint",
-    "frontend.outline": "outline",
-    "frontend.targets": "targets",
+_FRONTEND = "frontend."
+_QUESTIONS: Mapping[Method, str] = {
+    "lint": "what the checks find in the Dockerfile",
+    "outline": "what the build of a target takes: arguments, secrets, agents of ssh",
+    "targets": "the stages that can be built",
 }
-_DESCRIBE = "frontend.subrequests.describe"
-_MEANINGS = {
-    "frontend.lint": "what the checks find in the Dockerfile",
-    "frontend.outline": "what the build of a target takes: arguments, secrets, agents of ssh",
-    "frontend.targets": "the stages that can be built",
-    _DESCRIBE: "what can be asked",
-}
+_DESCRIBE = "subrequests.describe"
 _VERSION = "1.0.0"
 
 
@@ -88,15 +83,17 @@ def check_allowed(result: Vertex | None, allowed: Collection[str]) -> None:
 
 def described_questions(attributes: Attributes) -> Mapping[str, bytes] | None:
     """What can be asked, as the metadata of a result, if that is what a client asks."""
-    if attributes.get("requestid") != _DESCRIBE:
+    if attributes.get("requestid") != f"{_FRONTEND}{_DESCRIBE}":
         return None
+    meanings: list[tuple[str, str]] = [*_QUESTIONS.items(), (_DESCRIBE, "what can be asked")]
     places = [{"name": name, "description": ""} for name in ("result.json", "result.txt")]
     questions = [
-        {"name": n, "version": _VERSION, "type": "rpc", "description": m, "metadata": places}
-        for n, m in _MEANINGS.items()
-    ]
+        {"name": f"{_FRONTEND}{n}", "version": _VERSION, "type": "rpc", "description": m,
+         "metadata": places}
+        for n, m in meanings
+    ]  # fmt: skip
     rows = [("NAME", "VERSION", "DESCRIPTION")]
-    rows += [(n.removeprefix("frontend."), _VERSION, m) for n, m in _MEANINGS.items()]
+    rows += [(n, _VERSION, m) for n, m in meanings]
     lines = [f"{name:<20} {version:<7} {meaning}" for name, version, meaning in rows]
     return answer_metadata(questions, lines, 0)
 
@@ -104,10 +101,13 @@ def described_questions(attributes: Attributes) -> Mapping[str, bytes] | None:
 def question(attributes: Attributes) -> Method | None:
     """The question that a client asks instead of building; None if it builds. Raises `Failure`."""
     name = attributes.get("requestid", "")
-    if name and name not in _QUESTIONS:
+    for method in _QUESTIONS:
+        if name == f"{_FRONTEND}{method}":
+            return method
+    if name:
         details = [("errdefs.Subrequest+json", json.dumps({"name": name}).encode())]
         raise Failure(f"unsupported request {name}", details=details)
-    return _QUESTIONS[name] if name else None
+    return None
 
 
 class ClientDefinition:

@@ -50,7 +50,8 @@ class Gateway:
     def result(self, build: Build, request: Any, attributes: Mapping[str, str]) -> Any:
         """The result of a call: of a definition, or of a frontend's attributes. Raises
         `Failure`."""
-        build.cache_imports += _cache_imports(build, request, attributes)
+        build.cache_imports += getattr(request, "CacheImports", ())  # beside a definition
+        build.cache_imports += cache_imports(attributes)
         extra = policies_of(getattr(request, "SourcePolicies", ()))
         if getattr(request.Definition, "def"):
             definition = guarded(build, request.Definition, extra)
@@ -59,13 +60,11 @@ class Gateway:
             _offer(build, result.ref, prepare(build, part), request.Definition)
             return result
         if not request.Frontend:
-            result = api_type("Result")()  # an empty tree
-            result.ref.SetInParent()
-            return result
+            return _said({})  # an empty tree
         check_frontend(request.Frontend, attributes)
         described = described_questions(attributes)
         if described is not None:
-            return self._said(build, described)
+            return _said(described)
         call = frontend_call(build, request, attributes)
         return self._of_dockerfile(build, attributes, request.FrontendInputs, call, extra)
 
@@ -107,13 +106,14 @@ class Gateway:
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
         answer = ask(build, made, method, judge_of(build))
         lines, code = self._show(method, answer)
-        return self._said(build, answer_metadata(answer, lines, code))
+        return _said(answer_metadata(answer, lines, code))
 
-    def _said(self, build: Build, metadata: Mapping[str, bytes]) -> Any:
-        """A result that is an answer, and no files."""
-        result = api_type("Result")(metadata=metadata)
-        result.ref.SetInParent()
-        return result
+
+def _said(metadata: Mapping[str, bytes]) -> Any:
+    """A result that is an answer, and no files."""
+    result = api_type("Result")(metadata=metadata)
+    result.ref.SetInParent()
+    return result
 
 
 class _Part(NamedTuple):
@@ -173,10 +173,3 @@ def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
     ref.id = build.add(prepared)
     getattr(ref, "def").CopyFrom(definition)
     build.builder.offer(definition, build, ref.id)
-
-
-def _cache_imports(build: Build, request: Any, attributes: Mapping[str, str]) -> Sequence[Any]:
-    """The caches that a client wants to be read: beside a definition, or as an attribute."""
-    kind = api_type("CacheOptionsEntry")
-    found = [kind(**entry) for entry in cache_imports(attributes)]
-    return [*getattr(request, "CacheImports", ()), *found]

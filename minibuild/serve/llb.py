@@ -31,6 +31,7 @@ from minibuild.serve.lending import with_logins
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
 from minibuild.session.request import FrontendCall
+from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -46,29 +47,21 @@ ClientAttestation = tuple[Any, StepAttestation]
 """A definition, and what is in its result."""
 
 
-class ResultPart:
+class ResultPart(NamedTuple):
     """One image of a result: a definition, what the client says of the image, the `call` that the
     definition is the answer to, if it is one, and the client's own `attestations`."""
 
-    def __init__(
-        self,
-        definition: Any,
-        platform: Platform,
-        config: bytes = b"",
-        call: FrontendCall | None = None,
-        attestations: Sequence[ClientAttestation] = (),
-    ) -> None:
-        self.definition = definition
-        self.call = call
-        self.attestations = attestations
-        self._platform = platform
-        self._config = config
+    definition: Any
+    platform: Platform
+    config: bytes = b""
+    call: FrontendCall | None = None
+    attestations: Sequence[ClientAttestation] = ()
 
-    def config(self) -> ImageConfig:
+    def image(self) -> ImageConfig:
         """The config of the image. Raises `Failure`."""
-        if not self._config:
-            return ImageConfig(self._platform, {})
-        document = _json(self._config, CONFIG)
+        if not self.config:
+            return ImageConfig(self.platform, {})
+        document = _json(self.config, CONFIG)
         if document is None:
             raise Failure("invalid null image config for export")
         if isinstance(document, dict):
@@ -78,7 +71,7 @@ class ResultPart:
                     "invalid image config: os and architecture must be specified together"
                 )
         with as_failures():
-            return parse_config(self._config).image
+            return parse_config(self.config).image
 
 
 def common_options(build: "Build") -> dict[str, Any]:
@@ -96,7 +89,7 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
             attestation._replace(vertex=_decoded(build, definition, needs))
             for definition, attestation in part.attestations
         ]
-        graphs.append(flatten(vertex, part.config(), said))
+        graphs.append(flatten(vertex, part.image(), said))
         for info in part.definition.Source.infos:
             text = info.data.decode("utf-8", "surrogateescape")
             sources[info.filename] = SourceText(info.filename, text)
@@ -208,7 +201,7 @@ def platform_warnings(build: "Build", result: Any) -> list[str]:
         made = {platform or named_platform(n) for n, platform in _platforms(result.metadata)}
     else:
         config = result.metadata.get(CONFIG, b"")
-        made = {ResultPart(None, host_platform(), config).config().platform}
+        made = {ResultPart(None, host_platform(), config).image().platform}
     if result.WhichOneof("result") != "refs" and len(asked) > 1:
         return ["Multiple platforms requested but result is not multi-platform"]
     asked, made = ({named_platform(one.short) for one in platforms} for platforms in (asked, made))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.source_policy import parse_policy
 from minibuild.buildkit.decode import platform_of
+from minibuild.buildkit.definition import set_platform
 from minibuild.buildkit.rpc import UNKNOWN, Failure, api_type
 from minibuild.digest import digest_bytes
 from minibuild.graph.identifier import Identified, normalised
@@ -125,9 +126,7 @@ def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
     """Ask the client's judge. False if it named another source, about which it is to be asked."""
     asked = api_type("CheckPolicyRequest")(Source={"Source": source})
     if source.identifier.startswith(_OF_PLATFORMS):
-        here = platform_of(platform)
-        asked.Platform.OS, asked.Platform.Architecture = here.os, here.architecture
-        asked.Platform.Variant, asked.Platform.OSVersion = here.variant, here.os_version
+        set_platform(asked.Platform, platform_of(platform))
     for _ in range(_MAX_QUESTIONS):
         answer = build.builder.sessions.get(session).call(_CHECK, asked, "CheckPolicyResponse")
         if answer.HasField("request"):
@@ -190,8 +189,7 @@ class SourceJudge:
         asked = api_type("SourceOp")(identifier=source.identifier, attrs=source.attributes)
         message = api_type("Platform")()
         if platform is not None:
-            message.OS, message.Architecture = platform.os, platform.architecture
-            message.Variant, message.OSVersion = platform.variant, platform.os_version
+            set_platform(message, platform)
         allow(self._build, asked, message)
         _pin(self._build, asked)
         used = Identified(asked.identifier, dict(asked.attrs))
