@@ -75,8 +75,8 @@ class Clause:
     def comment_about(self, name: str) -> str:
         """The description of `name` in the comments above: what follows the name there."""
         for comment in self.logical.comments if name else ():
-            if comment.text.startswith(name + " "):
-                return comment.text.removeprefix(name + " ")
+            if comment.startswith(name + " "):
+                return comment.removeprefix(name + " ")
         return ""
 
     def words(self) -> list[Piece]:

@@ -51,7 +51,6 @@ _CARRY_OUT: dict[type[Any], Callable[[StageState, Any], None]] = {
     words.Workdir: config.workdir,
     words.User: config.user,
     words.Copy: copy_or_add,
-    words.Add: copy_or_add,
     words.Run: run,
     words.Cmd: config.cmd,
     words.Entrypoint: config.entrypoint,

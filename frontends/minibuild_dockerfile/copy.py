@@ -32,7 +32,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_heredoc
-from minibuild_dockerfile.instructions import Add, Copy, Head, Heredoc
+from minibuild_dockerfile.instructions import Copy, Head, Heredoc
 from minibuild_dockerfile.names import step_text
 from minibuild_dockerfile.state import Conversion, StageState
 from minibuild_dockerfile.words import as_utf8
@@ -86,7 +86,7 @@ class _Actions:
         return tuple(action._replace(paths=tuple(paths)) for action, paths in both)
 
 
-def copy_or_add(state: StageState, item: Copy | Add) -> None:
+def copy_or_add(state: StageState, item: Copy) -> None:
     """Copy files into the stage."""
     words = _expand(state, item)
     # BuildKit does not link a copy that changes modes, and what users see depends on it: linked,
@@ -96,21 +96,18 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
         _check_owner(words, item)
     if words.chmod:
         _check_mode(words, item)
-    parents = isinstance(item, Copy) and item.parents
     template = op.Copy(
         0,
         (),
         _destination(state.workdir, state.path(words.dest, item.head, keep_end=True)),
         words.chown,
         words.chmod,
-        parents=parents,
+        parents=item.parents,
         exclude=item.exclude,
     )
     collected = _Actions(None if link else state.vertex, template)
-    if isinstance(item, Copy):
-        _collect_copied(state, item, words, collected)
-    else:
-        _collect_added(state, item, words, collected)
+    collect = _collect_copied if item.kind == "COPY" else _collect_added
+    collect(state, item, words, collected)
     for heredoc in item.heredocs:
         collected.add(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
     note = state.note(item.head)
@@ -124,21 +121,21 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
     state.record(_created_by(item, words), layer=True, mark=True)
 
 
-def _expand(state: StageState, item: Copy | Add) -> _Words:
+def _expand(state: StageState, item: Copy) -> _Words:
     head = item.head
     return _Words(
         tuple(state.word(source, head) for source in item.sources),
         state.word(item.dest, head),
         state.word(item.chown, head),
         state.word(item.chmod, head),
-        state.word(item.checksum, head) if isinstance(item, Add) else "",
+        state.word(item.checksum, head),
     )
 
 
-def _created_by(item: Copy | Add, words: _Words) -> str:
+def _created_by(item: Copy, words: _Words) -> str:
     """The instruction as BuildKit notes it: few of its flags, heredocs after the paths."""
-    parts = ["COPY" if isinstance(item, Copy) else "ADD"]
-    if isinstance(item, Copy) and item.parents:
+    parts: list[str] = [item.kind]
+    if item.parents:
         parts.append("--parents")
     if words.chown:
         parts.append(f"--chown={words.chown}")
@@ -158,7 +155,7 @@ def _destination(workdir: str, dest: str) -> str:
     return path + "/" if is_directory and path != "/" else path
 
 
-def _check_owner(words: _Words, item: Copy | Add) -> None:
+def _check_owner(words: _Words, item: Copy) -> None:
     """With --link there are no users to look names up in."""
     name = parse_owner(words.chown).name
     if name:
@@ -169,7 +166,7 @@ def _check_owner(words: _Words, item: Copy | Add) -> None:
         )
 
 
-def _check_mode(words: _Words, item: Copy | Add) -> None:
+def _check_mode(words: _Words, item: Copy) -> None:
     try:
         parse_mode(words.chmod)
     except DefinitionError as error:
@@ -193,7 +190,7 @@ def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Ac
         collected.add(tree, _path(state, item, source), keep_owner=own)
 
 
-def _collect_added(state: StageState, item: Add, words: _Words, collected: _Actions) -> None:
+def _collect_added(state: StageState, item: Copy, words: _Words, collected: _Actions) -> None:
     """Add the sources of an ADD: paths of the context, downloads, git repositories."""
     if words.checksum and len(words.sources) != 1:
         message = "checksum can't be specified for multiple sources"
@@ -213,7 +210,7 @@ def _collect_added(state: StageState, item: Add, words: _Words, collected: _Acti
             collected.add(tree, path, unpack=item.unpack is not False)
 
 
-def _remote(item: Copy | Add, source: str) -> tuple[GitUrl | None, str]:
+def _remote(item: Copy, source: str) -> tuple[GitUrl | None, str]:
     """A source as a git address, or the file name of one on the web; neither if it is a path."""
     try:
         git = git_url(source)
@@ -222,7 +219,7 @@ def _remote(item: Copy | Add, source: str) -> tuple[GitUrl | None, str]:
         raise _wrong(item, str(error)) from None
 
 
-def _wrong(item: Copy | Add, message: str, flag: str = "", hint: str = "") -> DockerfileError:
+def _wrong(item: Copy, message: str, flag: str = "", hint: str = "") -> DockerfileError:
     span = item.head.flag_span(flag) if flag else item.head.span
     return DockerfileError(message, span, hint=hint)
 
@@ -233,13 +230,13 @@ def _copied_tree(conversion: Conversion, item: Copy) -> Vertex | None:
     return conversion.tree(item.from_, stage, item.head.span)
 
 
-def _path(state: StageState, item: Copy | Add, source: str) -> str:
+def _path(state: StageState, item: Copy, source: str) -> str:
     """A source relative to its root: `..` stops there. --parents keeps the pivot `/./`."""
     source = state.path(source, item.head)
     context = state.conversion.request.context
-    if not (isinstance(item, Copy) and item.from_) and not isinstance(context, ImageContext):
+    if not item.from_ and not isinstance(context, ImageContext):
         _check_ignored(state, item, source, context.ignore.patterns)
-    if isinstance(item, Copy) and item.parents:
+    if item.parents:
         parent, pivot, rest = source.partition("/./")
         if pivot and _relative(parent) != ".":
             return f"{_relative(parent)}/./{_relative(rest)}"
@@ -254,14 +251,13 @@ def _relative(path: str) -> str:
     return f"../{inside}" if f"{clean(path.lstrip('/'))}/".startswith("../") else inside
 
 
-def _check_ignored(
-    state: StageState, item: Copy | Add, source: str, ignore: tuple[str, ...]
-) -> None:
+def _check_ignored(state: StageState, item: Copy, source: str, ignore: tuple[str, ...]) -> None:
     """A source of which the ignore file leaves nothing is a finding."""
     path = clean(source)
     if ignore and _all_ignored(path.lstrip("/"), ignore):
-        keyword = "Copy" if isinstance(item, Copy) else "Add"
-        message = f'Attempting to {keyword} file "{path}" that is excluded by .dockerignore'
+        message = (
+            f'Attempting to {item.kind.title()} file "{path}" that is excluded by .dockerignore'
+        )
         state.conversion.checks.report(rules.COPY_IGNORED_FILE, message, item.head)
 
 
@@ -277,7 +273,7 @@ def _all_ignored(path: str, ignore: tuple[str, ...]) -> bool:
     return bool(path) and compiled(ignore).may_prune(path)
 
 
-def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
+def _git(state: StageState, item: Copy, git: GitUrl, words: _Words) -> Vertex:
     if git.checksum and words.checksum and git.checksum != words.checksum:
         raise _wrong(item, "checksum in the URL and in --checksum differ", "checksum")
     if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
@@ -295,7 +291,9 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
     return Vertex(source, (), _source_note(state, item.head, text))
 
 
-def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
+def _add_download(
+    state: StageState, item: Copy, source: op.HttpSource, collected: _Actions
+) -> None:
     if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
         what = "length" if re.fullmatch("sha256:(?!.{64}$).+", source.checksum) else "format"
         raise _wrong(

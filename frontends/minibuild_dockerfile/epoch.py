@@ -25,7 +25,7 @@ from minibuild.graph.vertex import Note, Vertex
 from minibuild_dockerfile.convert import read
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
-from minibuild_dockerfile.instructions import Add, Arg, Instruction, WrittenStage
+from minibuild_dockerfile.instructions import Arg, Copy, Instruction, WrittenStage
 from minibuild_dockerfile.scope import SECONDS, global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import SourceVertices, named_contexts
 
@@ -79,7 +79,7 @@ def _of_stage(
     for item in stage.instructions:
         if isinstance(item, Arg):
             variables.update(global_args([item], variables, request.build_args, escape, raw=True))
-        elif isinstance(item, Add) and found is None and len(item.sources) == 1:
+        elif isinstance(item, Copy) and item.kind == "ADD" and not found and len(item.sources) == 1:
             word = process_word(item.sources[0], variables, item.head.span, escape).text
             checksum = process_word(item.checksum, variables, item.head.span, escape).text
             found = _remote(item, word, checksum)
@@ -90,7 +90,7 @@ def _of_stage(
     return found
 
 
-def _remote(item: Add, source: str, checksum: str) -> Vertex:
+def _remote(item: Copy, source: str, checksum: str) -> Vertex:
     note = Note("[internal] resolve SOURCE_DATE_EPOCH", item.head.span)
     git = git_url(source)
     if git is not None:

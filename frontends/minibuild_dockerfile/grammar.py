@@ -165,7 +165,7 @@ def volume(clause: Clause) -> Volume:
     paths = tuple(stripped(path).text for path in written)
     if "" in paths:
         raise clause.error("VOLUME specified can not be an empty string", "remove the empty string")
-    return Volume(head, paths, array is not None)
+    return Volume(head, paths)
 
 
 def shell(clause: Clause) -> Shell:

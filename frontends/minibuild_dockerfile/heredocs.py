@@ -12,7 +12,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 from minibuild_dockerfile.words import NotStrings, json_array, split_flags, split_keyword
 
-_ANNOUNCED = regex(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
+_ANNOUNCED = regex(r"[0-9]*<<(-?)[\t\f\r ]*([^<]*)")
 _KEYWORDS = frozenset(("ADD", "COPY", "RUN"))
 
 
@@ -22,7 +22,6 @@ class Announced(NamedTuple):
     name: str
     expand: bool
     chomp: bool
-    fd: int
 
 
 def announced(line: str) -> list[Announced]:
@@ -54,17 +53,17 @@ def _may_have_heredocs(line: str) -> bool:
 def heredoc_word(word: str) -> Announced | None:
     """The heredoc that one word announces, if it does."""
     match = _ANNOUNCED.fullmatch(word)
-    if not match or not match[3]:
+    if not match or not match[2]:
         return None
     try:
-        _, names = Lexer(match[3], {}, keep_unset=True).until("")
-        _, quoted = Lexer(match[3], {}, keep_unset=True, keep_quotes=True).until("")
+        _, names = Lexer(match[2], {}, keep_unset=True).until("")
+        _, quoted = Lexer(match[2], {}, keep_unset=True, keep_quotes=True).until("")
     except (LexError, TooMuchError):
         return None
     if len(names) != 1 or len(quoted) != 1:
         return None
     expand = _quotes(names[0]) == _quotes(quoted[0])
-    return Announced(names[0], expand, match[2] == "-", int(match[1][:9] or 0))
+    return Announced(names[0], expand, match[1] == "-")
 
 
 def _quotes(text: str) -> int:

@@ -1,20 +1,18 @@
 """RUN, COPY and ADD: the instructions that may have inline files.
 
-Comes in: a `Clause` with its heredocs. Goes out: `Run`, `Copy` and `Add`. The rules are those of
+Comes in: a `Clause` with its heredocs. Goes out: `Run` and `Copy`. The rules are those of
 the Dockerfile reference, and of BuildKit for which sources are heredocs.
 Read next: `mounts` for RUN --mount.
 """
 
-from typing import get_args
+from typing import Literal, get_args
 
 from minibuild.errors import Span
 from minibuild.graph.op import Network, Security
 from minibuild.graph.spelling import did_you_mean
-from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.clause import Clause, FlagKind
 from minibuild_dockerfile.heredocs import heredoc_word
 from minibuild_dockerfile.instructions import (
-    Add,
     Copy,
     ExecForm,
     Heredoc,
@@ -72,17 +70,8 @@ def run(clause: Clause) -> Run:
     )
 
 
-class _Transfer(NamedTuple):
-    """What COPY and ADD have in common."""
-
-    sources: tuple[str, ...]
-    dest: str
-    heredocs: tuple[Heredoc, ...]
-    json: bool
-
-
-def _transfer(clause: Clause) -> _Transfer:
-    """Sources and destination. All paths come before all heredocs."""
+def _sources(clause: Clause) -> tuple[tuple[str, ...], str, tuple[Heredoc, ...]]:
+    """The paths, the destination, and the inline files, which come after all paths."""
     array = clause.json()
     words = array or tuple(word.text for word in clause.separated())
     if array == () or len(words) < 2:
@@ -94,7 +83,7 @@ def _transfer(clause: Clause) -> _Transfer:
         )
     *sources, dest = words
     if array is not None:
-        return _Transfer(tuple(sources), dest, (), True)
+        return tuple(sources), dest, ()
     if heredoc_word(dest):
         raise clause.error(
             f"{clause.instruction} cannot accept a heredoc as a destination",
@@ -114,33 +103,30 @@ def _transfer(clause: Clause) -> _Transfer:
             )
         else:
             paths.append(source)
-    return _Transfer(tuple(paths), dest, tuple(heredocs), False)
+    return tuple(paths), dest, tuple(heredocs)
 
 
 def copy(clause: Clause) -> Copy:
-    transfer = _transfer(clause)
-    head = clause.head({"from": "text", **_TRANSFER, "parents": "bool"})
+    return _transfer(clause, "COPY", {"from": "text", **_TRANSFER, "parents": "bool"})
+
+
+def add(clause: Clause) -> Copy:
+    flags: dict[str, FlagKind] = {"checksum": "text", "keep-git-dir": "bool", "unpack": "bool"}
+    return _transfer(clause, "ADD", {**_TRANSFER, **flags})
+
+
+def _transfer(clause: Clause, kind: Literal["COPY", "ADD"], known: dict[str, FlagKind]) -> Copy:
+    sources = _sources(clause)
+    head = clause.head(known)
     return Copy(
         head,
-        *transfer,
+        kind,
+        *sources,
         from_=head.text("from"),
         chown=head.text("chown"),
         chmod=head.text("chmod"),
         link=head.truth("link") or False,
         parents=head.truth("parents") or False,
-        exclude=head.texts("exclude"),
-    )
-
-
-def add(clause: Clause) -> Add:
-    transfer = _transfer(clause)
-    head = clause.head({**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"})
-    return Add(
-        head,
-        *transfer,
-        chown=head.text("chown"),
-        chmod=head.text("chmod"),
-        link=head.truth("link") or False,
         exclude=head.texts("exclude"),
         checksum=head.text("checksum"),
         keep_git_dir=head.truth("keep-git-dir"),

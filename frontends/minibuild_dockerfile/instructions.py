@@ -17,16 +17,11 @@ that quotes are gone. Which instruction is expanded, and how, is part of the lan
   the other flags.
 """
 
+from typing import Literal
+
 from minibuild.errors import SourceText, Span
 from minibuild.graph.op import Network, Security
 from minibuild.startup.tuples import NamedTuple
-
-
-class Comment(NamedTuple):
-    """A comment line: its text without `#` and outer spaces, and its line number."""
-
-    text: str
-    line: int
 
 
 class Flag(NamedTuple):
@@ -40,15 +35,14 @@ class Flag(NamedTuple):
 class Heredoc(NamedTuple):
     """An inline file. `content` is the text as written, every line with its line ending.
 
-    `expand` is false if any part of the word was quoted; `chomp` is the dash of `<<-`. `fd` is the
-    number before `<<` (0 if none). `span` covers the lines of the text and its terminator.
+    `expand` is false if any part of the word was quoted; `chomp` is the dash of `<<-`. `span`
+    covers the lines of the text and its terminator.
     """
 
     name: str
     content: str
     expand: bool
     chomp: bool
-    fd: int
     span: Span
 
     @property
@@ -64,7 +58,7 @@ class Head(NamedTuple):
 
     `keyword` is the instruction's name as written (`From`). `original` is the logical line:
     continuations joined, comments and blank lines inside it gone, heredocs not included.
-    `comments` are those above, with no empty comment line between.
+    `comments` are the lines above, without `#` and outer spaces, with no empty comment between.
     `span` runs from the first line to the last, heredocs included.
     """
 
@@ -72,7 +66,7 @@ class Head(NamedTuple):
     keyword: str
     original: str
     flags: tuple[Flag, ...] = ()
-    comments: tuple[Comment, ...] = ()
+    comments: tuple[str, ...] = ()
 
     def flag_span(self, name: str) -> Span:
         """Where the flag `name` stands, or the whole instruction if it is not there."""
@@ -138,7 +132,6 @@ class MountField(NamedTuple):
 class MountSpec(NamedTuple):
     """A --mount as written. `mounts.resolve` expands it and makes it a typed mount."""
 
-    text: str
     fields: tuple[MountField, ...]
     span: Span
 
@@ -195,34 +188,23 @@ class User(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """`sources` are paths only; `heredocs` are the sources that are inline files.
+    """COPY or ADD: `kind` says which. `sources` are paths only; `heredocs` are the sources that are
+    inline files.
 
-    BuildKit puts all paths before all heredocs, whatever their order in the file."""
+    BuildKit puts all paths before all heredocs, whatever their order in the file. Flags that the
+    one of the two has not are as if they were absent; `unpack` and `keep_git_dir` are then None.
+    """
 
     head: Head
+    kind: Literal["COPY", "ADD"]
     sources: tuple[str, ...]
     dest: str
     heredocs: tuple[Heredoc, ...] = ()
-    json: bool = False
     from_: str = ""
     chown: str = ""
     chmod: str = ""
     link: bool = False
     parents: bool = False
-    exclude: tuple[str, ...] = ()
-
-
-class Add(NamedTuple):
-    """Like `Copy`. `unpack` and `keep_git_dir` are None where the flag is absent."""
-
-    head: Head
-    sources: tuple[str, ...]
-    dest: str
-    heredocs: tuple[Heredoc, ...] = ()
-    json: bool = False
-    chown: str = ""
-    chmod: str = ""
-    link: bool = False
     exclude: tuple[str, ...] = ()
     checksum: str = ""
     keep_git_dir: bool | None = None
@@ -276,7 +258,6 @@ class Expose(NamedTuple):
 class Volume(NamedTuple):
     head: Head
     paths: tuple[str, ...]
-    json: bool = False
 
 
 class Stopsignal(NamedTuple):
@@ -319,7 +300,6 @@ Instruction = (
     | Workdir
     | User
     | Copy
-    | Add
     | Run
     | Cmd
     | Entrypoint
@@ -340,9 +320,8 @@ class WrittenStage(NamedTuple):
 
 
 class Directive(NamedTuple):
-    """A `# name=value` at the top of the file; `name` is lower-case."""
+    """What a `# name=value` at the top of the file says."""
 
-    name: str
     value: str
     span: Span
 
@@ -356,7 +335,7 @@ class Directives(NamedTuple):
 
 
 class ParsedFile(NamedTuple):
-    """A Dockerfile that was read. `lines` are its lines without line endings.
+    """A Dockerfile that was read.
 
     `escape` is the character for continuations and for escapes in words. `empty_continuations` are
     the last lines of instructions with blank lines inside, where BuildKit says so. The first
@@ -367,5 +346,4 @@ class ParsedFile(NamedTuple):
     directives: Directives
     escape: str
     instructions: tuple[Instruction, ...]
-    lines: tuple[str, ...]
     empty_continuations: tuple[Span, ...] = ()

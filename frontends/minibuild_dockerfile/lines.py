@@ -20,7 +20,7 @@ from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.heredocs import Announced, announced
-from minibuild_dockerfile.instructions import Comment, Directive, Directives, Heredoc
+from minibuild_dockerfile.instructions import Directive, Directives, Heredoc
 from minibuild_dockerfile.lexer import SPACES
 from minibuild_dockerfile.limits import check_instructions
 
@@ -40,7 +40,7 @@ class Logical(NamedTuple):
     offsets: tuple[int, ...]
     numbers: tuple[int, ...]
     span: Span
-    comments: tuple[Comment, ...] = ()
+    comments: tuple[str, ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     empty_continuation: int = 0
 
@@ -86,13 +86,13 @@ class _Scanner:
             directives = Directives(behind.syntax, None, behind.check)
             self.position, self.escape = 0, "\\"
         found: list[Logical] = []
-        comments: list[Comment] = []
+        comments: list[str] = []
         while self.position < len(self.lines):
             line = _without_leading_space(self.lines[self.position])
             if not line or line.startswith("#"):
                 self.position += 1
                 if comment := line[1:].strip():
-                    comments.append(Comment(comment, self.position))
+                    comments.append(comment)
                 elif line:
                     comments = []  # An empty comment parts them from what follows, no blank line.
                 continue
@@ -117,7 +117,7 @@ class _Scanner:
                     self.locate(found[name].span.first, number),
                     hint="remove one of them",
                 )
-            found[name] = Directive(name, value, self.locate(number, number))
+            found[name] = Directive(value, self.locate(number, number))
             self.position += 1
         if escape := found.get("escape"):
             if escape.value not in ("\\", "`"):
@@ -129,7 +129,7 @@ class _Scanner:
             self.escape = escape.value
         return Directives(**found)
 
-    def logical(self, comments: tuple[Comment, ...]) -> Logical:
+    def logical(self, comments: tuple[str, ...]) -> Logical:
         """Take one instruction, with its continuations and heredocs."""
         first = self.position + 1
         line, continued = self.cut(_without_leading_space(self.lines[self.position]))
@@ -176,7 +176,7 @@ class _Scanner:
             if (line.lstrip("\t") if doc.chomp else line) == doc.name:
                 content = "".join(self.raw[start : self.position - 1])
                 span = self.locate(start + 1, self.position)
-                return Heredoc(doc.name, content, doc.expand, doc.chomp, doc.fd, span)
+                return Heredoc(doc.name, content, doc.expand, doc.chomp, span)
         raise DockerfileError(
             f"unterminated heredoc: no line is just '{doc.name}'",
             self.locate(first, start),

@@ -79,7 +79,7 @@ def parse_mount(text: str, span: Span) -> MountSpec:
                 span,
                 hint=f"add a line FROM {field.value} AS name, and write from=name",
             )
-    return MountSpec(text, fields, span)
+    return MountSpec(fields, span)
 
 
 def _field(text: str) -> MountField:

@@ -18,7 +18,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.instructions import Add, Copy, Instruction, Onbuild, Run, Workdir
+from minibuild_dockerfile.instructions import Copy, Instruction, Onbuild, Run, Workdir
 from minibuild_dockerfile.parse import parse_trigger
 from minibuild_dockerfile.sources import Base, SourceVertices, check_name
 from minibuild_dockerfile.stages import Stage, StageTable
@@ -42,7 +42,7 @@ class StagePlan(NamedTuple):
     @property
     def total(self) -> int:
         """How many numbered steps it has: its FROM and what makes layers."""
-        own = sum(isinstance(item, Run | Copy | Add | Workdir) for item in self.instructions)
+        own = sum(isinstance(item, Run | Copy | Workdir) for item in self.instructions)
         return own + (self.base is not None and self.base.image)
 
 

@@ -95,7 +95,6 @@ def parse_up_to_error(
         scanned.directives,
         scanned.escape,
         tuple(instructions),
-        scanned.lines,
         tuple(locate(line, line) for line in empty),
     )
     return parsed, found

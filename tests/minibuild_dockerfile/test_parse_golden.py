@@ -16,15 +16,15 @@ def dump(parsed: ParsedFile) -> str:
     """A parsed file as text for people: one paragraph for each instruction."""
     out = [f"escape {parsed.escape}"]
     out += [
-        f"directive {found.name} = {found.value!r} (line {found.span.first})"
-        for found in parsed.directives
+        f"directive {name} = {found.value!r} (line {found.span.first})"
+        for name, found in zip(parsed.directives._fields, parsed.directives, strict=True)
         if found
     ]
     for instruction in parsed.instructions:
         head = instruction.head
         out.append(f"\n{type(instruction).__name__} {head.keyword} {place(head.span)}")
         out.append(f"    original {head.original!r}")
-        out += [f"    comment {comment.text!r} {comment.line}" for comment in head.comments]
+        out += [f"    comment {comment!r}" for comment in head.comments]
         out += [f"    flag {f.name} {f.value!r} {place(f.span)}" for f in head.flags]
         for name, value in zip(instruction._fields[1:], instruction[1:], strict=True):
             if isinstance(value, tuple) and value and isinstance(value[0], tuple):

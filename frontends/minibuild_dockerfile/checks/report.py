@@ -141,7 +141,7 @@ def _of_comments(head: Head) -> CheckConfig:
     """What a comment above an instruction says about it alone; one that says nothing that a
     directive could say is just a comment."""
     for comment in head.comments:
-        key, equals, value = comment.text.partition("=")
+        key, equals, value = comment.partition("=")
         if equals and key.strip().lower() == "check" and value.strip():
             try:
                 return _parse(_without_reason(value), head.span)

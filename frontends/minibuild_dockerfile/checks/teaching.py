@@ -14,7 +14,6 @@ from minibuild.startup.regex import regex
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.checks.rules import Rule
 from minibuild_dockerfile.instructions import (
-    Add,
     Arg,
     Copy,
     From,
@@ -125,16 +124,15 @@ def _stage(instructions: Sequence[Instruction], checks: Checks) -> None:
                 user = item.user.partition(":")[0]
             case Shell():
                 shell_stops = any(re.fullmatch("-[a-zA-Z]*e[a-zA-Z]*", word) for word in item.argv)
-            case Copy() | Add():
+            case Copy():
                 _copy(item, checks)
-                whole_context = "." in item.sources and not (isinstance(item, Copy) and item.from_)
-                copied_all = copied_all or whole_context
+                copied_all = copied_all or ("." in item.sources and not item.from_)
             case Run():
                 _run(item, checks, shell_stops=shell_stops, copied_all=copied_all)
                 _caches(item, user, checks)
 
 
-def _copy(item: Copy | Add, checks: Checks) -> None:
+def _copy(item: Copy, checks: Checks) -> None:
     if item.link and item.chmod:
         checks.report(LINK_WITH_CHMOD, "--link has no effect beside --chmod", item.head)
     elif item.link and (found := _OFTEN_SYMLINK.match(item.dest)):
@@ -192,5 +190,5 @@ def _arguments(instructions: Sequence[Instruction], checks: Checks) -> None:
 
 def _text(item: Instruction) -> str:
     """All that is written of an instruction, inline files included."""
-    heredocs = item.heredocs if isinstance(item, Run | Copy | Add) else ()
+    heredocs = item.heredocs if isinstance(item, Run | Copy) else ()
     return item.head.original + "".join(heredoc.content for heredoc in heredocs)

@@ -122,7 +122,7 @@ def _from(item: From, checks: Checks) -> None:
 
 def _described(instruction: str, names: tuple[str, ...], head: Head, checks: Checks) -> None:
     """The comment right above begins with the name of one that it describes, or is not there."""
-    comments = [c.text for c in head.comments if not c.text.lower().startswith("check=")]
+    comments = [c for c in head.comments if not c.lower().startswith("check=")]
     if comments and comments[-1].split(" ")[0] not in names:
         name = names[0] if len(names) == 1 else "<arg_key>"
         message = f"Comment for {instruction} should follow the format: `# {name} <description>`"
