@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from minibuild.errors import Span
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.lexer import Lexer, LexError, RequiredError, TooMuchError
+from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 from minibuild_dockerfile.limits import Budget, too_much
 
 _SHOWN = 1000
@@ -65,30 +65,8 @@ def _expanded(lexer: Lexer, span: Span, budget: Budget | None) -> Expansion:
     except LexError as error:
         text = lexer.text if len(lexer.text) <= _SHOWN else f"{lexer.text[:_SHOWN]}..."
         quoted = json.dumps(text, ensure_ascii=False)
-        hint = _hint(str(error), lexer.text)
-        if isinstance(error, RequiredError):
-            hint = "give the value with --build-arg, or in an ARG or ENV above this line"
-        failed = ExpansionError(f"failed to process {quoted}: {error}", span, hint=hint)
+        failed = ExpansionError(f"failed to process {quoted}: {error}", span, hint=error.hint)
         failed.unset = frozenset(lexer.unset)
         raise failed from None
     budget.take(lexer.spent, span)
     return Expansion(expanded, tuple(words), frozenset(lexer.used), frozenset(lexer.unset))
-
-
-def _hint(message: str, word: str) -> str:
-    """What to do about a message of the lexer about a word."""
-    if "single-quote" in message or "double-quote" in message:
-        return "close the quote, or escape it"
-    if "missing '}'" in message:
-        return "close the substitution with '}', or write \\$ for a dollar sign"
-    if "missing '/'" in message:
-        return "write ${name/pattern/replacement}"
-    if "unsupported modifier" in message and "}" not in word:
-        return "close the substitution with '}', as in ${name}:more"
-    if "unsupported modifier" in message:
-        return "the modifiers are :- - :+ + :? ? # ## % %% / and //"
-    if "bad substitution" in message:
-        return "write ${name}, or \\$ for a dollar sign"
-    if "invalid pattern" in message:
-        return "in a pattern a backslash may stand before * ? \\ } and / only"
-    return ""

@@ -35,13 +35,13 @@ def _plain(special: str) -> re.Pattern[str]:
 class LexError(ValueError):
     """What is wrong with a word. Becomes a `DockerfileError` where the span is known."""
 
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
 
 class TooMuchError(Exception):
     """The text stands for more than may be made of it."""
-
-
-class RequiredError(LexError):
-    """A variable that has to have a value, and has none; the author says so with `?`."""
 
 
 class Lexer:
@@ -143,7 +143,7 @@ class Lexer:
         end = self.text.find("'", self.position + 1)
         if end < 0:
             self.position = len(self.text)
-            raise LexError("unexpected end of statement while looking for matching single-quote")
+            raise _unclosed("single-quote")
         inside = self.text[self.position + 1 : end]
         self.position = end + 1
         return f"'{inside}'" if self.keep_quotes else inside
@@ -165,7 +165,7 @@ class Lexer:
                 out.append(self.dollar())
             else:
                 out.append(self.escaped_in_double_quotes())
-        raise LexError("unexpected end of statement while looking for matching double-quote")
+        raise _unclosed("double-quote")
 
     def escaped_in_double_quotes(self) -> str:
         self.position += 1
@@ -225,9 +225,11 @@ class Lexer:
         name = self.name()
         modifier = self.next()
         if not modifier:
-            raise LexError("syntax error: missing '}'")
+            raise _missing("'}'")
         if not name:
-            raise LexError("syntax error: bad substitution")
+            raise LexError(
+                "syntax error: bad substitution", "write ${name}, or \\$ for a dollar sign"
+            )
         if modifier == "}":
             value = self.value(name)
             return self.unknown(f"${{{name}}}") if value is None else value
@@ -243,7 +245,10 @@ class Lexer:
             rest = self.operand("}", raw=False)  # such as ${name:0:3}, which a shell may know
             if self.value(name) is None:
                 return f"${{{name}{modifier}{rest}}}"
-        raise LexError(f"unsupported modifier ({modifier}) in substitution")
+        hint = "the modifiers are :- - :+ + :? ? # ## % %% / and //"
+        if "}" not in self.text:
+            hint = "close the substitution with '}', as in ${name}:more"
+        raise LexError(f"unsupported modifier ({modifier}) in substitution", hint)
 
     def conditional(self, name: str, modifier: str) -> str:
         """The forms that ask whether the variable is set; with a colon, and not empty."""
@@ -259,7 +264,10 @@ class Lexer:
         if kind == "-":
             return word
         problem = "is not allowed to be " + ("unset" if value is None else "empty")
-        raise RequiredError(f"{name}: {word or problem}")
+        raise LexError(
+            f"{name}: {word or problem}",
+            "give the value with --build-arg, or in an ARG or ENV above this line",
+        )
 
     def trimmed(self, name: str, modifier: str) -> str:
         """`${name#pattern}` and `${name%pattern}`; the sign doubled for the longest match."""
@@ -275,7 +283,7 @@ class Lexer:
         try:
             return cut(value or "", pattern, greedy)
         except PatternError as error:
-            raise LexError(f"invalid pattern ({pattern}) in substitution: {error}") from None
+            raise _bad_pattern(pattern, error) from None
 
     def substituted(self, name: str) -> str:
         """`${name/pattern/text}`, with two slashes for every match."""
@@ -294,7 +302,7 @@ class Lexer:
         except OverflowError:
             raise TooMuchError from None
         except PatternError as error:
-            raise LexError(f"invalid pattern ({pattern}) in substitution: {error}") from None
+            raise _bad_pattern(pattern, error) from None
 
     def operand(self, stop: str, *, raw: bool) -> str:
         """The expanded word inside `${}` up to `stop`; `raw` keeps escapes for a pattern."""
@@ -304,10 +312,28 @@ class Lexer:
         except LexError:
             if self.peek():
                 raise
-            missing = "'}'" if stop == "}" else "'/' in ${}"
-            raise LexError(f"syntax error: missing {missing}") from None
+            raise _missing("'}'" if stop == "}" else "'/' in ${}") from None
         finally:
             self.keep_escapes = before
+
+
+def _unclosed(quote: str) -> LexError:
+    message = f"unexpected end of statement while looking for matching {quote}"
+    return LexError(message, "close the quote, or escape it")
+
+
+def _missing(what: str) -> LexError:
+    hint = "close the substitution with '}', or write \\$ for a dollar sign"
+    if what != "'}'":
+        hint = "write ${name/pattern/replacement}"
+    return LexError(f"syntax error: missing {what}", hint)
+
+
+def _bad_pattern(pattern: str, error: Exception) -> LexError:
+    return LexError(
+        f"invalid pattern ({pattern}) in substitution: {error}",
+        "in a pattern a backslash may stand before * ? \\ } and / only",
+    )
 
 
 class _WordList:
