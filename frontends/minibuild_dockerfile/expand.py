@@ -44,14 +44,14 @@ def process_word(
     budget: Budget | None = None,
 ) -> Expansion:
     """Expand a word. `span` is for errors alone."""
-    return _expanded(Lexer(word, variables, escape), span, budget)
+    return _expanded(Lexer(word, variables.get, escape), span, budget)
 
 
 def process_heredoc(
     content: str, variables: Mapping[str, str], span: Span, budget: Budget | None = None
 ) -> Expansion:
     """Expand variables in an inline file. Quotes are text; the escape is always a backslash."""
-    return _expanded(Lexer(content, variables, "\\", quotes=False), span, budget)
+    return _expanded(Lexer(content, variables.get, "\\", quotes=False), span, budget)
 
 
 def _expanded(lexer: Lexer, span: Span, budget: Budget | None) -> Expansion:

@@ -28,7 +28,7 @@ def announced(line: str) -> list[Announced]:
     """The heredocs of a whole logical line, in order."""
     if "<<" not in line or not _may_have_heredocs(line):
         return []
-    lexer = Lexer(line, {}, keep_quotes=True, keep_escapes=True, keep_unset=True)
+    lexer = Lexer(line, _unset, keep_quotes=True, keep_escapes=True, keep_unset=True)
     try:
         _, words = lexer.until("")
     except (LexError, TooMuchError):
@@ -56,14 +56,18 @@ def heredoc_word(word: str) -> Announced | None:
     if not match or not match[2]:
         return None
     try:
-        _, names = Lexer(match[2], {}, keep_unset=True).until("")
-        _, quoted = Lexer(match[2], {}, keep_unset=True, keep_quotes=True).until("")
+        _, names = Lexer(match[2], _unset, keep_unset=True).until("")
+        _, quoted = Lexer(match[2], _unset, keep_unset=True, keep_quotes=True).until("")
     except (LexError, TooMuchError):
         return None
     if len(names) != 1 or len(quoted) != 1:
         return None
     expand = _quotes(names[0]) == _quotes(quoted[0])
     return Announced(names[0], expand, match[1] == "-")
+
+
+def _unset(name: str) -> None:
+    """The shell is to read the line later: no variable has a value yet."""
 
 
 def _quotes(text: str) -> int:

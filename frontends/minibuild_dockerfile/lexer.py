@@ -7,7 +7,7 @@ Read next: `patterns` for `#`, `%` and `/`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 
 from minibuild.startup.regex import regex
@@ -32,6 +32,10 @@ def _plain(special: str) -> re.Pattern[str]:
     return re.compile(f"[^{re.escape(special)}]+")
 
 
+Find = Callable[[str], str | None]
+"""The value of a variable; None for one that is not set."""
+
+
 class LexError(ValueError):
     """What is wrong with a word. Becomes a `DockerfileError` where the span is known."""
 
@@ -53,14 +57,14 @@ class Lexer:
     """
 
     __slots__ = (
-        "depth", "escape", "keep_escapes", "keep_quotes", "keep_unset", "most", "position",
-        "quotes", "spent", "text", "unset", "used", "variables",
+        "depth", "escape", "find", "keep_escapes", "keep_quotes", "keep_unset", "most", "position",
+        "quotes", "spent", "text", "unset", "used",
     )  # fmt: skip
 
     def __init__(
         self,
         text: str,
-        variables: Mapping[str, str],
+        find: Find,
         escape: str = "\\",
         *,
         quotes: bool = True,
@@ -70,7 +74,7 @@ class Lexer:
     ) -> None:
         self.text = text
         self.position = 0
-        self.variables = variables
+        self.find = find
         self.escape = escape
         self.quotes = quotes
         self.keep_quotes = keep_quotes
@@ -192,7 +196,7 @@ class Lexer:
 
     def value(self, name: str) -> str | None:
         """The variable's value; its name is noted as used, or as unset."""
-        value = self.variables.get(name)
+        value = self.find(name)
         (self.unset if value is None else self.used).add(name)
         return value
 

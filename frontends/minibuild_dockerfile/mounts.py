@@ -99,15 +99,15 @@ class _Options:
     """The options of one mount as they are read, one after the other. Order matters: `required`
     and `size` are understood only after the `type` they belong to."""
 
-    __slots__ = ("flags", "kind", "numbers", "readonly", "sharing", "span", "texts")
+    __slots__ = ("kind", "numbers", "readonly", "required", "sharing", "span", "texts")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self.kind = "bind"
         self.texts: dict[str, str] = {}
         self.numbers: dict[str, int] = {}
-        self.flags: dict[str, bool] = {}
         self.readonly: bool | None = None
+        self.required = False
         self.sharing: Sharing | None = None
 
     def wrong(self, message: str, hint: str = "") -> DockerfileError:
@@ -176,7 +176,7 @@ class _Options:
                 f"invalid value for {written}: {value}", "write true or false"
             ) from None
         if key == "required":
-            self.flags[key] = on
+            self.required = on
         else:
             self.readonly = on == (key == "readonly")
 
@@ -239,12 +239,10 @@ class _Options:
         id = id or source or target.rstrip("/").rpartition("/")[2]
         if not (target or env):
             target = "/run/secrets/" + id.rpartition("/")[2]
-        required = self.flags.get("required", False)
-        return SecretMount(id, target, env, required, **self.owner(0o400))
+        return SecretMount(id, target, env, self.required, **self.owner(0o400))
 
     def ssh(self) -> SshMount:
         if self.texts.get("source"):
             raise self.wrong("ssh does not support source", "name the agent by id=NAME")
         id = self.texts.get("id") or "default"
-        required = self.flags.get("required", False)
-        return SshMount(id, self.texts.get("target", ""), required, **self.owner(0o600))
+        return SshMount(id, self.texts.get("target", ""), self.required, **self.owner(0o600))

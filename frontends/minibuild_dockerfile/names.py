@@ -6,11 +6,11 @@ RUN the others stay as they are, for they belong to the shell. Passwords in addr
 Read next: `state`, which counts the steps.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from minibuild.graph.platform import Platform
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
-from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
+from minibuild_dockerfile.lexer import Find, Lexer, LexError, TooMuchError
 
 _HIDDEN = "****"
 _LONGEST = 1 << 16
@@ -56,33 +56,21 @@ def platform_prefix(platform: Platform, target: Platform) -> str:
     return f"{platform}->{short if platform.os == target.os else target}"
 
 
-class _Shown(Mapping[str, str]):
+def _shown(variables: Variables, secrets: Collection[str] = ()) -> Find:
     """Variables as they may be shown: `secrets`, and what is named like one, without the value."""
 
-    __slots__ = ("_secrets", "_variables")
-
-    def __init__(self, variables: Variables, secrets: Collection[str] = ()) -> None:
-        self._variables = variables
-        self._secrets = secrets
-
-    def __getitem__(self, name: str) -> str:
-        if name in self._secrets:
-            return _HIDDEN
+    def find(name: str) -> str | None:
         from minibuild.graph.secret_names import may_be_secret
 
-        value = self._variables[name]
-        return _HIDDEN if value and may_be_secret(name) else value
+        value = variables.get(name)
+        return _HIDDEN if name in secrets or (value and may_be_secret(name)) else value
 
-    def __iter__(self) -> Iterator[str]:
-        return iter({*self._variables, *self._secrets})
-
-    def __len__(self) -> int:
-        return len({*self._variables, *self._secrets})
+    return find
 
 
 def step_text(head: Head, variables: Variables, escape: str) -> str:
     """An instruction as progress shows it: its keyword in capitals, its words expanded."""
-    return _expanded(Lexer(_written(head), _Shown(variables), escape))
+    return _expanded(Lexer(_written(head), _shown(variables), escape))
 
 
 def run_step_text(item: Run, variables: Variables, secrets: Collection[str], escape: str) -> str:
@@ -93,7 +81,7 @@ def run_step_text(item: Run, variables: Variables, secrets: Collection[str], esc
     text = _written(item.head)
     if item.script:
         text = f"{text} ({_summary(item.heredocs[0])})"
-    shown = _Shown(variables, secrets)
+    shown = _shown(variables, secrets)
     return _expanded(Lexer(text, shown, escape, keep_quotes=True, keep_unset=True))
 
 

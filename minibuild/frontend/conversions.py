@@ -49,7 +49,7 @@ class Conversions:
                 return kept.result
         images, findings = _NotingResolver(resolver), list[Finding]()
 
-        def note(finding: Finding, /) -> None:
+        def note(finding: Finding) -> None:
             findings.append(finding)
             warn(finding)
 

@@ -25,7 +25,7 @@ from minibuild.frontend.bridge import (
     with_epoch,
 )
 from minibuild.frontend.definition import Definition, read_definition
-from minibuild.graph.frontend import Built, Frontend, LocalContext
+from minibuild.graph.frontend import Built, LocalContext
 from minibuild.graph.source_policy import Judge
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
@@ -66,7 +66,19 @@ def call(  # noqa: PLR0913 - what surrounds a question
     definition = definition_of(request, scratch, finder, report, cancelled, judge)
     try:
         frontend = frontend_of(request, definition, conversions)
-        return _answer(frontend, request, definition, method, finder, report, session, judge)
+        asked = frontend_request(request, definition)
+        warn = Findings(report, definition.source).add
+        if method not in ("graph", "llb"):
+            guarded = guarded_sources(request, definition, finder, judge)
+            return frontend.subrequest(method, asked, guarded or finder, warn)
+        # A time that has to be fetched is not known here.
+        request = with_epoch(request, frontend.epoch(asked).seconds)
+        images = convert(frontend, request, definition, finder, warn, judge=judge).images
+        if method == "llb":
+            return _llb(request, definition, images, frontend.language, session)
+        from minibuild.graph.graphdata import graph_data
+
+        return graph_data(images)
     except BuildError as error:
         if error.span is not None and error.span.file == definition.source.name:
             error.source = definition.source
@@ -105,31 +117,6 @@ def finder_of(
         report=report,
         cancelled=cancelled,
     )
-
-
-def _answer(  # noqa: PLR0913 - what surrounds a question
-    frontend: Frontend,
-    request: BuildRequest,
-    definition: Definition,
-    method: Method,
-    finder: ImageFinder,
-    report: Report,
-    session: str,
-    judge: Judge | None,
-) -> Mapping[str, Any]:
-    asked = frontend_request(request, definition)
-    if method in ("graph", "llb"):  # A time that has to be fetched is not known here.
-        request = with_epoch(request, frontend.epoch(asked).seconds)
-    warn = Findings(report, definition.source).add
-    if method == "graph":
-        from minibuild.graph.graphdata import graph_data
-
-        return graph_data(convert(frontend, request, definition, finder, warn).images)
-    if method == "llb":
-        images = convert(frontend, request, definition, finder, warn, judge=judge).images
-        return _llb(request, definition, images, frontend.language, session)
-    guarded = guarded_sources(request, definition, finder, judge)
-    return frontend.subrequest(method, asked, guarded or finder, warn)
 
 
 def _llb(

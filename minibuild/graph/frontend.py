@@ -10,7 +10,7 @@ finds them.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from minibuild.digest import Digest
@@ -181,13 +181,11 @@ class FrontendResult(NamedTuple):
     images: tuple[Built, ...]
 
 
-class Warn(Protocol):
-    """Takes what the checks find, when they find it: what follows may end in an error."""
-
-    def __call__(self, finding: Finding, /) -> None: ...
+Warn = Callable[[Finding], None]
+"""Takes what the checks find, when they find it: what follows may end in an error."""
 
 
-def ignore_findings(finding: Finding, /) -> None:
+def ignore_findings(finding: Finding) -> None:
     """The `Warn` of callers that want none."""
 
 

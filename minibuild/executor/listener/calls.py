@@ -14,7 +14,6 @@ class Machine(NamedTuple):
     """`calls` are names by number, with AUDIT_ARCH in the upper half. `stat` is `struct stat` of
     the machine itself."""
 
-    audit: int
     calls: dict[int, str]
     stat: struct.Struct
     links_before_mode: bool
@@ -77,13 +76,13 @@ def this_machine() -> Machine | None:
     match os.uname().machine:
         case "x86_64":
             calls = _numbered(_X86_64, _OF_X86_64) | _numbered(_I386, _OF_I386)
-            return Machine(_X86_64, calls, _STAT_X86, links_before_mode=True)
+            return Machine(calls, _STAT_X86, links_before_mode=True)
         case "aarch64":
             calls = _numbered(_AARCH64, _OF_GENERIC)
-            return Machine(_AARCH64, calls, _STAT_GENERIC, links_before_mode=False)
+            return Machine(calls, _STAT_GENERIC, links_before_mode=False)
         case "riscv64":
             calls = _numbered(_RISCV64, _OF_GENERIC)
-            return Machine(_RISCV64, calls, _STAT_GENERIC, links_before_mode=False)
+            return Machine(calls, _STAT_GENERIC, links_before_mode=False)
     return None
 
 
