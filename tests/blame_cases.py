@@ -243,7 +243,7 @@ def main() -> int:
         from minibuild.snapshot import select
         from minibuild.snapshot.native import NativeSnapshotter
 
-        select.open_snapshotter = lambda store, name="native": NativeSnapshotter(store)
+        select.open_snapshotter = lambda store, *_: NativeSnapshotter(store)
     asked = cases = wrong = 0
     with tempfile.TemporaryDirectory() as top:
         for number, case in enumerate(cases_in(options.folder, options.images)):

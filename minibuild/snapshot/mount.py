@@ -13,7 +13,7 @@ unmounts. Two ways lead there:
 
 import errno
 import os
-import threading
+from collections.abc import Callable
 
 from minibuild.errors import HostError, is_full, os_errors_as
 from minibuild.linux import syscalls
@@ -27,11 +27,13 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 def attach(mount: Mount, target: str, flags: int = 0) -> None:
     """Mount a tree at the directory `target`. The `flags` are of those that mount(2) and
-    mount_setattr(2) have in common, with the same numbers: MS_NODEV and its neighbours."""
-    flags |= 0 if mount.upper else syscalls.MS_RDONLY
+    mount_setattr(2) have in common, with the same numbers: MS_NODEV and its neighbours.
+
+    The kernel itself keeps an overlay without an upperdir from being written."""
     if not mount.is_overlay:
         bind = syscalls.MS_BIND | syscalls.MS_REC
         syscalls.mount(mount.layers[0], target, flags=bind)
+        flags |= 0 if mount.upper else syscalls.MS_RDONLY
         if flags:
             syscalls.mount_setattr(syscalls.AT_FDCWD, target, attr_set=flags, flags=0)
     elif len(os.fsencode(mount.data)) <= MAX_DATA_BYTES:
@@ -45,15 +47,36 @@ def attach(mount: Mount, target: str, flags: int = 0) -> None:
             syscalls.move_mount(mount_fd, target)
 
 
-def open_overlay(mount: Mount) -> int:
+def open_detached(mount: Mount) -> int:
     """Mount an overlay nowhere and open its root."""
+    with closing_fd(_detached(mount, _FLAGS)) as fd:
+        return os.open(".", _DIRECTORY, dir_fd=fd)
+
+
+def open_in_own_namespace(mount: Mount) -> int:
+    """The same for older kernels: mount in a thread that has a mount namespace of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_mount_and_open, mount).result()
+
+
+def open_overlay(
+    mount: Mount,
+    ways: tuple[Callable[[Mount], int], Callable[[Mount], int]] = (
+        open_detached,
+        open_in_own_namespace,
+    ),
+) -> int:
+    """Open the root of an overlay that is mounted nowhere: by the second way where this kernel does
+    not know the first one."""
     try:
         try:
-            return _open_detached(mount)
+            return ways[0](mount)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
-            return open_in_own_namespace(mount)
+            return ways[1](mount)
     except OSError as error:
         if error.errno == errno.ENOSPC and is_full(mount.folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), mount.folder) from error
@@ -66,14 +89,9 @@ def open_overlay(mount: Mount) -> int:
         ) from error
 
 
-def _open_detached(mount: Mount) -> int:
-    with closing_fd(_detached(mount, _FLAGS | (0 if mount.upper else syscalls.MS_RDONLY))) as fd:
-        return os.open(".", _DIRECTORY, dir_fd=fd)
-
-
 def _detached(mount: Mount, flags: int) -> int:
     """An overlay that is attached nowhere."""
-    with closing_fd(os.open(mount.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+    with closing_fd(os.open(mount.folder, _DIRECTORY)) as fd:
         paths = [("lowerdir+", lower) for lower in mount.lower]
         if mount.upper:
             paths += [("upperdir", mount.upper), ("workdir", mount.work)]
@@ -83,25 +101,6 @@ def _detached(mount: Mount, flags: int) -> int:
             key, _, value = option.partition("=")
             options.append((key, value))
         return syscalls.new_filesystem("overlay", options, flags)
-
-
-def open_in_own_namespace(mount: Mount) -> int:
-    """The same for older kernels: mount in a thread that has a mount namespace of its own."""
-    opened: list[int] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            opened.append(_mount_and_open(mount))
-        except BaseException as error:  # Handed to the caller's thread.
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="mount")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return opened[0]
 
 
 def _mount_and_open(mount: Mount) -> int:

@@ -11,6 +11,7 @@ is not kept: the host may be mended meanwhile.
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Literal
 
 from minibuild.errors import BuildError, HostError
@@ -21,8 +22,41 @@ from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
 
+def try_overlay(overlay: OverlaySnapshotter) -> str:
+    """What this kernel does wrong on the filesystem of the store, or ""."""
+    from minibuild.snapshot.view import View
+
+    made = []
+    try:
+        made.append(overlay.prepare(None))
+        below = overlay.layer_dir(made[0])
+        os.mkdir(f"{below}/directory")
+        with open(f"{below}/file", "x"):
+            pass
+        overlay.commit(made[0])
+        made.append(overlay.prepare(made[0]))
+        with overlay.tree(made[1], readonly=False) as fd:
+            os.unlink("file", dir_fd=fd)
+            os.rmdir("directory", dir_fd=fd)
+            os.mkdir("directory", dir_fd=fd)
+        above = overlay.layer_dir(made[1])
+        found = os.lstat(f"{above}/file")
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != 0:
+            return "a deleted file leaves no whiteout"
+        if not View([above], overlay.whiteouts).is_opaque(f"{above}/directory"):
+            return "a directory that is created again is not opaque"
+    except (BuildError, OSError) as error:
+        return str(error)
+    finally:
+        for snapshot in reversed(made):
+            overlay.remove(snapshot)
+    return ""
+
+
 def open_snapshotter(
-    store: Store, name: Literal["auto", "overlay", "native", "stacked"] = "auto"
+    store: Store,
+    name: Literal["auto", "overlay", "native", "stacked"] = "auto",
+    attempt: Callable[[OverlaySnapshotter], str] = try_overlay,
 ) -> Snapshotter:
     """The snapshotter called `name`; `auto` is overlay where that works, else native. In place of
     `stacked` it is native where files take no attributes of users."""
@@ -33,7 +67,7 @@ def open_snapshotter(
     if name in ("native", "stacked"):
         return _native(store)
     overlay = OverlaySnapshotter(store, user_namespace=in_user_namespace())
-    problem = _problem(store, overlay)
+    problem = _problem(store, overlay, attempt)
     if not problem:
         return overlay
     if name == "overlay":
@@ -64,44 +98,18 @@ def _id_map() -> str:
         return " ".join(file.read().split())
 
 
-def _problem(store: Store, overlay: OverlaySnapshotter) -> str:
+def _problem(
+    store: Store, overlay: OverlaySnapshotter, attempt: Callable[[OverlaySnapshotter], str]
+) -> str:
     """Why overlay cannot be used, or ""; tried until it works once."""
     if needs_user_namespace():  # There was none to be had.
         return "this process may not mount"
     name = f"overlay {overlay.whiteouts} {os.uname().release} {os.geteuid()} {_id_map()}"
-    if store.db.execute("SELECT 1 FROM probes WHERE name = ?", (name,)).fetchone():
-        return ""
-    problem = _try(overlay)
-    if not problem:
-        store.db.execute("INSERT OR IGNORE INTO probes (name, answer) VALUES (?, 'works')", (name,))
+    problem = ""
+    if not store.db.execute("SELECT 1 FROM probes WHERE name = ?", (name,)).fetchone():
+        problem = attempt(overlay)
+        if not problem:
+            store.db.execute(
+                "INSERT OR IGNORE INTO probes (name, answer) VALUES (?, 'works')", (name,)
+            )
     return problem
-
-
-def _try(overlay: OverlaySnapshotter) -> str:
-    from minibuild.snapshot.view import View
-
-    made = []
-    try:
-        made.append(overlay.prepare(None))
-        below = overlay.layer_dir(made[0])
-        os.mkdir(f"{below}/directory")
-        with open(f"{below}/file", "x"):
-            pass
-        overlay.commit(made[0])
-        made.append(overlay.prepare(made[0]))
-        with overlay.tree(made[1], readonly=False) as fd:
-            os.unlink("file", dir_fd=fd)
-            os.rmdir("directory", dir_fd=fd)
-            os.mkdir("directory", dir_fd=fd)
-        above = overlay.layer_dir(made[1])
-        found = os.lstat(f"{above}/file")
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != 0:
-            return "a deleted file leaves no whiteout"
-        if not View([above], overlay.whiteouts).is_opaque(f"{above}/directory"):
-            return "a directory that is created again is not opaque"
-    except (BuildError, OSError) as error:
-        return str(error)
-    finally:
-        for snapshot in reversed(made):
-            overlay.remove(snapshot)
-    return ""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
     from minibuild.snapshot.unmounts import Unmounts
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
 
 class Snapshotter(ABC):
     """Keeps snapshots in a folder of the store, and their rows; the backends add how to prepare and
@@ -82,7 +84,7 @@ class Snapshotter(ABC):
 
             fd = open_overlay(mount)
         else:
-            fd = os.open(mount.layers[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(mount.layers[0], _DIRECTORY)
         try:
             yield fd
         finally:
@@ -172,7 +174,7 @@ class Snapshotter(ABC):
             discard(self.store, home)  # Of a row that was lost: see `sweep`.
             os.mkdir(home, 0o700)
         layer = f"{home}/fs"
-        os.mkdir(layer, 0o755)
+        os.mkdir(layer)
         os.chmod(layer, 0o755)
 
     def commit(self, active: SnapshotID) -> None:
@@ -183,7 +185,6 @@ class Snapshotter(ABC):
         """Remove a snapshot on which no other stands. Missing ones are ignored."""
         if not self.table.claim_for_removal(snapshot):
             return
-        self._there.discard(snapshot)
         self.unmounts.close((self.layer_dir(snapshot),))  # Its files take room until then.
         with suppress(FileNotFoundError):
             discard(self.store, f"{self.folder}/{snapshot}")

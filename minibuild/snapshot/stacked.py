@@ -86,7 +86,7 @@ class StackedSnapshotter(Snapshotter):
         making, view = f"{path}.new", view_of(self, snapshot)
         with suppress(FileNotFoundError):
             discard(self.store, making)  # Of a process that died.
-        os.mkdir(making, 0o755)
+        os.mkdir(making)
         inherit_root(view.dirs[0], making)
         applier = Applier(making, _NOTHING, MergePolicy(), cancelled=self.cancelled)
         applier.apply(changes(_NOTHING, view))

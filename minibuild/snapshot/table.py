@@ -92,8 +92,8 @@ class Table:
     def delete(self, snapshot: SnapshotID) -> None:
         """Forget a snapshot whose directory is gone."""
         self.store.db.execute("DELETE FROM snapshots WHERE id = ?", (snapshot,))
-        self._layers.pop(snapshot, None)
-        self._parents.pop(snapshot, None)
+        for known in (self._layers, self._parents):
+            known.pop(snapshot, None)
 
     def is_active(self, snapshot: SnapshotID) -> bool:
         """Whether a snapshot can still be written."""
@@ -172,10 +172,8 @@ class Table:
 
     def portable(self, snapshot: SnapshotID) -> bool | None:
         """Whether the layer means the same on any base; None if that was not looked at yet."""
-        row = self.store.db.execute(
-            "SELECT portable FROM snapshots WHERE id = ?", (snapshot,)
-        ).fetchone()
-        return None if row is None or row[0] is None else bool(row[0])
+        (portable,) = self._row(snapshot, "portable")
+        return None if portable is None else bool(portable)
 
     def set_portable(self, snapshot: SnapshotID, portable: bool) -> None:
         """Remember what was found."""

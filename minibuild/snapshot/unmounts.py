@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from minibuild.linux.channel import close_all
 
+_LOCK = os.O_RDWR | os.O_CLOEXEC
 _MOST = 6
 """A message has room for eight descriptors. Inodes that are not dropped take memory, too."""
 
@@ -55,8 +56,8 @@ class Unmounts:
         """Unmount these trees of this process."""
         with self._lock:
             for layer in layers if self._trees else ():
-                tree_fd = self._trees.pop(os.path.normpath(layer), -1)
-                if tree_fd >= 0:
+                tree_fd = self._trees.pop(os.path.normpath(layer), None)
+                if tree_fd is not None:
                     os.close(tree_fd)
 
     def hand_over(self) -> list[int]:
@@ -64,18 +65,15 @@ class Unmounts:
         with self._lock:
             if not self._trees:
                 return []
-            try:
-                lock_fd = self._locked(os.O_CREAT, fcntl.LOCK_SH)
-            except OSError:  # The disk may be full; then this process waits for the unmounts.
-                lock_fd = -1
             trees = list(self._trees.values())
             self._trees.clear()
-        if lock_fd >= 0:
-            return [lock_fd, *trees]
-        close_all(trees)
-        return []
+            try:
+                return [self._locked(os.O_CREAT, fcntl.LOCK_SH), *trees]
+            except OSError:  # The disk may be full; then this process waits for the unmounts.
+                close_all(trees)
+                return []
 
     def _locked(self, flags: int, how: int) -> int:
-        fd = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        fd = os.open(self._lock_path, _LOCK | flags, 0o600)
         fcntl.flock(fd, how)
         return fd

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import _lru_cache_wrapper
+from functools import _lru_cache_wrapper, cached_property
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -59,25 +59,28 @@ class Mutations:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """First all tests on what is written, then some of them on each mutant."""
+        """First all tests on what is written, then some of those that pass on each mutant. One that
+        is skipped then has noticed it, too: what it needs was there before."""
         for name in self._modules.values():
             importlib.import_module(name)
         for number, item in enumerate(session.items):
             started = time.monotonic()
             with self._watched(number):
-                passed = _run(session, item, next(iter(session.items[number + 1 :]), None))
-            self._seconds[number] = time.monotonic() - started
-            if not passed:
+                outcome = _run(session, item, next(iter(session.items[number + 1 :]), None))
+            if outcome == "failed":
                 raise pytest.UsageError(f"{item.nodeid} fails without any mutant")
+            if outcome == "passed":
+                self._seconds[number] = time.monotonic() - started
         self._control(session)
         left = [m for path in self._modules for m in mutants(path, Path(path).read_text())]
         left = left[:: self._sample]
-        print(f"{len(session.items)} tests, {len(left)} mutants", flush=True)
+        print(f"{len(self._seconds)} tests, {len(left)} mutants", flush=True)
         running: dict[int, Mutant] = {}
         while left or running:
             while left and len(running) < self._jobs:
                 mutant = left.pop(0)
-                tests = self._lines.get((mutant.path, mutant.line), [])
+                executing = self._lines.get((mutant.path, mutant.line), [])
+                tests = [number for number in executing if number in self._seconds]
                 if not tests:
                     self._note(mutant, "unreached")
                     continue
@@ -114,7 +117,7 @@ class Mutations:
         pid = os.fork()
         if not pid:
             self._confine(session)
-            failed = self._first_failure(session, self._quickest(range(len(session.items))))
+            failed = self._first_failure(session, self._quickest(list(self._seconds)))
             if failed is not None:
                 print(f"{failed.nodeid} fails when it runs a second time", flush=True)
             os._exit(failed is not None)
@@ -162,7 +165,7 @@ class Mutations:
         items = [session.items[number] for number in tests]
         for number, item, after in zip(tests, items, [*items[1:], None], strict=True):
             signal.setitimer(signal.ITIMER_REAL, SLOW_SECONDS + SLOW_FACTOR * self._seconds[number])
-            if not _run(session, item, after):
+            if _run(session, item, after) != "passed":
                 return item
         signal.setitimer(signal.ITIMER_REAL, 0)
         return None
@@ -198,10 +201,11 @@ class _Between:
         return [self._session]
 
 
-def _run(session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> bool:
-    """Whether a test passes; `following` is run next, and keeps what it shares with this one."""
+def _run(session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> str:
+    """How a test ends; `following` is run next, and keeps what it shares with this one."""
     after: Any = following or _Between(session)
-    return not any(r.failed for r in runtestprotocol(item, nextitem=after, log=False))
+    outcomes = {report.outcome for report in runtestprotocol(item, nextitem=after, log=False)}
+    return next(iter(outcomes & {"failed"} or outcomes - {"passed"}), "passed")
 
 
 def module_of(path: Path, checkout: Path) -> str:
@@ -234,6 +238,8 @@ def _plain(found: Any) -> FunctionType:
     while not isinstance(found, FunctionType) or hasattr(found, "__wrapped__"):
         if isinstance(found, property):
             found = found.fget
+        elif isinstance(found, cached_property):
+            found = found.func
         elif isinstance(found, staticmethod | classmethod):
             found = found.__func__
         else:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from minibuild.errors import HostError, StoreError, lack
+from minibuild.errors import StoreError, lack
 from minibuild.linux import xattr
-from minibuild.snapshot import apply, select
+from minibuild.snapshot import apply
 from minibuild.snapshot import mount as mounting
 from minibuild.snapshot.api import Diff, MergePolicy, Strategy
 from tests.snapshot.world import World, chain, mounts_in, names, remove, write
@@ -191,36 +191,6 @@ def test_c6_68_linked_inodes_count_once(store_worlds: dict[str, World]) -> None:
 
 
 # Stacking ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("missing", ["whiteout", "opaque"])
-def test_c4_48_overlay_is_used_only_where_it_can_say_what_is_gone(
-    stack: World, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    stack.store.db.execute("DELETE FROM probes")
-    if missing == "whiteout":
-        monkeypatch.setattr(stat, "S_ISCHR", lambda mode: False)
-    else:
-        monkeypatch.setattr(xattr, "get", lambda *_: None)
-    before = sorted(os.listdir(stack.snapshots.folder))
-    assert select.open_snapshotter(stack.store).name == "native"
-    words = {"whiteout": "leaves no whiteout", "opaque": "is not opaque"}[missing]
-    with pytest.raises(HostError, match=words):
-        select.open_snapshotter(stack.store, "overlay")
-    assert sorted(os.listdir(stack.snapshots.folder)) == before
-    assert list(stack.store.db.execute("SELECT * FROM probes")) == []
-
-
-def test_a_refused_mount_says_what_to_do(stack: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    top = chain(stack, 2)[-1]
-
-    def refuse(_: object) -> int:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(mounting, "_open_detached", refuse)
-    with pytest.raises(HostError) as caught, stack.snapshots.tree(top):
-        pass
-    assert "native" in caught.value.hint
 
 
 def test_an_active_snapshot_can_be_mounted_again_and_again(stack: World) -> None:

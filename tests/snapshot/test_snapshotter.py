@@ -34,7 +34,7 @@ def test_whether_a_snapshot_is_there(world: World, gone: int) -> None:
     base = world.layer(None, write("f"))
     made = base, world.layer(base, write("g"))
     snapshots = world.snapshots
-    assert not snapshots.intact(SnapshotID(made[1] + 1))
+    assert snapshots.intact(SnapshotID(made[1] + 1)) is False
     home = f"{snapshots.folder}/{made[gone]}"
     os.rename(home, f"{home}.moved")
     there = made[0] not in snapshots.layers(made[1])  # a copy needs no base
@@ -44,6 +44,48 @@ def test_whether_a_snapshot_is_there(world: World, gone: int) -> None:
     assert snapshots.intact(made[0]) and snapshots.intact(made[1])
     shutil.rmtree(home)
     assert snapshots.intact(made[gone])  # it was seen once, and a build does not look again
+    if gone == 1:
+        os.mkdir(home)  # what is removed
+        snapshots.remove(made[1])
+        assert snapshots.intact(made[1]) is False
+
+
+def test_what_is_removed_is_unmounted(world: World) -> None:
+    """Its files take room until then."""
+    made = world.layer(None, write("f"))
+    fd = os.open(world.snapshots.layer_dir(made), os.O_PATH)
+    world.snapshots.unmounts.add(world.snapshots.layer_dir(made), fd)
+    world.snapshots.remove(made)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_a_snapshot_shares_no_file_with_its_parent(world: World) -> None:
+    """What a step writes to is its own: a copy, or copied up by overlayfs."""
+    base = world.layer(None, write("d/f", "text"))
+    active = world.snapshots.prepare(base)
+    copy = os.path.join(world.snapshots.layer_dir(active), "d/f")
+    assert os.path.exists(copy) == (world.snapshots.max_layers == 1)
+    if os.path.exists(copy):
+        assert os.lstat(copy).st_nlink == 1
+    world.snapshots.commit(active)
+    assert world.text(active, "d/f") == "text"
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_where_the_records_of_owners_are(world: World, recorded: bool) -> None:
+    """Beside the layers, topmost first: those of nothing are none."""
+    base = world.layer(None, write("f"))
+    made, snapshots = world.layer(base, write("g")), world.snapshots
+    snapshots.records_owners = recorded
+    for snapshot in (None, base, made):
+        owners, layers = snapshots.owners(snapshot), snapshots.layers(snapshot)
+        if recorded:
+            assert owners is not None
+            homes = [os.path.dirname(snapshots.layer_dir(one)) for one in reversed(layers)]
+            assert [os.path.dirname(table) for table in owners.tables] == homes
+        else:
+            assert owners is None
 
 
 def test_the_size_of_a_snapshot_is_found_once(

@@ -3,13 +3,14 @@ together, takes what is written to one into a layer, and marks what is gone by f
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from minibuild.lab.disk import read_tree
 from minibuild.lab.model import plain
-from minibuild.snapshot.api import SnapshotID
+from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.select import open_snapshotter
 from minibuild.snapshot.stacked import StackedSnapshotter
 from minibuild.snapshot.whiteout import is_one
@@ -121,18 +122,40 @@ def test_half_a_tree_is_made_again(snapshots: StackedSnapshotter) -> None:
         assert sorted(os.listdir(fd)) == ["d", "e", "h"]
 
 
+def test_what_is_mounted(snapshots: StackedSnapshotter) -> None:
+    """To read, the whole tree; to write, the layers, of which an executor makes one. What was put
+    together before is about to change then."""
+    base = _layer(snapshots, None, _base)
+    middle = _layer(snapshots, base, lambda root: _write(root, "new", "new"))
+    active = snapshots.prepare(middle)
+    read = snapshots.mount(active, readonly=True)
+    assert read == Mount((f"{snapshots.folder}/{active}/whole",))
+    assert sorted(os.listdir(read.lower[0])) == ["d", "e", "h", "new"]
+    written = snapshots.mount(active, readonly=False)
+    lower = (f"{middle}/fs", f"{base}/fs")
+    assert written == Mount(lower, f"{active}/fs", folder=snapshots.folder)
+    assert written.upperdir == snapshots.layer_dir(active)
+    assert not os.path.exists(read.lower[0])
+    assert snapshots.mount(active, readonly=False) == written
+
+
+def test_a_whole_tree_has_the_root_of_the_topmost_layer(snapshots: StackedSnapshotter) -> None:
+    """Also if there is nothing in it, and whatever the umask is."""
+    base = _layer(snapshots, None, lambda root: None)
+    active = snapshots.prepare(base)
+    os.utime(snapshots.layer_dir(active), ns=(1, 2))
+    before = os.umask(0o077)
+    try:
+        with snapshots.tree(active) as fd:
+            found = os.fstat(fd)
+    finally:
+        os.umask(before)
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime_ns) == (0o755, 2)
+
+
 def test_the_native_snapshotter_takes_none_of_its_snapshots(
     store: Store, snapshots: StackedSnapshotter
 ) -> None:
     """A container may get files of its owner, and then steps do not get its root any more."""
     made = _layer(snapshots, None, _base)
     assert snapshots.intact(made) and not open_snapshotter(store, "native").intact(made)
-
-
-def test_without_attributes_of_users_trees_are_copies(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from minibuild.linux import xattr
-
-    monkeypatch.setattr(xattr, "set", lambda *given, **named: False)
-    assert open_snapshotter(store, "stacked").name == "native"

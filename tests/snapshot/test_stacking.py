@@ -1,12 +1,10 @@
 """Merges that are stacks of layers: when, what they cost, and how deep they may be."""
 
-import errno
 import os
 import time
 
 import pytest
 
-from minibuild.snapshot import mount as mounting
 from minibuild.snapshot.api import Diff, Strategy
 from minibuild.snapshot.merge import MAX_STACK
 from tests.snapshot.world import (
@@ -15,7 +13,6 @@ from tests.snapshot.world import (
     chain,
     chmod,
     mkdir,
-    mounts_in,
     move,
     names,
     remove,
@@ -187,17 +184,3 @@ def test_a_merge_on_as_many_layers_as_there_may_be_links_those_too(
     assert (merged.report.layers, merged.report.linked) == (1, 6)
     assert hardlink.paths(merged.snapshot) == ["f0", "f1", "f2", "f3", "x"]
     assert hardlink.text(merged.snapshot, "f1") == "other"
-
-
-def test_trees_on_kernels_without_one_by_one_lowerdirs(
-    stack: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    top = chain(stack, 20)[-1]
-
-    def refuse(_: object) -> int:
-        raise OSError(errno.EINVAL, "lowerdir+ is not known")
-
-    monkeypatch.setattr(mounting, "_open_detached", refuse)
-    child = stack.layer(top, write("new"), remove("f3"))
-    assert mounts_in(stack) == []
-    assert len(stack.paths(child)) == 20

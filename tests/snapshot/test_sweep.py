@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -90,7 +91,10 @@ def test_a_directory_without_a_row_is_removed(store: Store) -> None:
 def test_a_row_that_was_lost_does_not_stop_its_number(world: World) -> None:
     one = world.layer(None, write("f"))
     os.makedirs(f"{world.snapshots.folder}/{one + 1}/fs/old")
-    assert world.paths(world.layer(None, write("g"))) == ["g"]
+    made = world.layer(None, write("g"))
+    assert world.paths(made) == ["g"]
+    home = os.path.dirname(world.snapshots.layer_dir(made))
+    assert stat.S_IMODE(os.lstat(home).st_mode) == 0o700
 
 
 def test_removal_is_picked_up_where_it_stopped(world: World) -> None:
@@ -100,6 +104,16 @@ def test_removal_is_picked_up_where_it_stopped(world: World) -> None:
     assert sweep(world.store) == 1
     assert world.snapshots.table.committed() == []
     assert not os.path.exists(world.snapshots.layer_dir(one))
+
+
+def test_what_was_not_made_yet_is_not_counted(world: World) -> None:
+    """Its process died between the row and the directory; or another one has swept it."""
+    one = world.layer(None, write("f"))
+    world.store.db.execute("UPDATE snapshots SET owner = 'gone-1' WHERE id = ?", (one,))
+    os.rename(f"{world.snapshots.folder}/{one}", f"{world.store.root}/elsewhere")
+    assert sweep(world.store) == 0
+    assert world.snapshots.table.committed() == []
+    assert world.store.db.execute("SELECT count(*) FROM snapshots").fetchone() == (0,)
 
 
 def test_many_may_sweep_at_once(store: Store) -> None:
@@ -160,6 +174,30 @@ def test_layers_of_a_stack_cannot_be_removed(stack: World) -> None:
     assert left(stack.store) == []
 
 
+def test_a_stack_stays_while_something_stands_on_it(stack: World) -> None:
+    """Although it has no layer of its own."""
+    a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
+    merged = stack.merge(a, b)
+    child = stack.layer(merged, write("c"))
+    assert stack.snapshots.table.requires(child) == {merged, a, b}
+
+
+def test_what_is_removed_is_forgotten(world: World) -> None:
+    made = world.layer(None, write("f"))
+    assert world.snapshots.table.layers(made) == (made,)
+    world.snapshots.remove(made)
+    with pytest.raises(StoreError, match=f"snapshot {made} is not in the store"):
+        world.snapshots.table.layers(made)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_whether_a_layer_is_portable_is_found_once(world: World, portable: bool) -> None:
+    table, made = world.snapshots.table, world.layer(None, write("f"))
+    assert table.portable(made) is None
+    table.set_portable(made, portable)
+    assert table.portable(made) is portable
+
+
 def test_only_a_committed_snapshot_can_be_a_parent(world: World) -> None:
     active = world.snapshots.prepare(None)
     with pytest.raises(StoreError, match="not committed"):
@@ -188,13 +226,8 @@ def test_snapshots_of_another_backend_are_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="native snapshotter"):
         overlay.mount(one, readonly=True)
     assert overlay.table.committed() == []
-
-
-def test_the_probe_is_done_once(store: Store) -> None:
-    first = open_snapshotter(store)
-    rows = store.db.execute("SELECT count(*) FROM probes").fetchone()
-    assert rows == (1 if first.name == "overlay" else 0,)
-    before = store.db.execute("SELECT seq FROM sqlite_sequence").fetchone()
-    open_snapshotter(store)
-    if first.name == "overlay":
-        assert store.db.execute("SELECT seq FROM sqlite_sequence").fetchone() == before
+    other = overlay.prepare(None)
+    overlay.commit(other)
+    with pytest.raises(StoreError, match="overlay snapshotter"):
+        native.prepare(other)
+    assert left(store) == [str(one), str(other)]

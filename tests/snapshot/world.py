@@ -9,14 +9,15 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import Literal
+from typing import Literal, TypeVar
 
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.lab.disk import read_tree
 from minibuild.lab.model import Tree
-from minibuild.linux import device, xattr
+from minibuild.linux import device, root_mount, syscalls, xattr
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
@@ -25,6 +26,7 @@ from minibuild.snapshot.stacked import StackedSnapshotter
 from minibuild.store.layout import Store
 
 Edit = Callable[[str], object]
+T = TypeVar("T")
 
 
 def write(path: str, text: str = "", mode: int = 0o644) -> Edit:
@@ -269,3 +271,15 @@ def mounts_in(world: World) -> list[str]:
     """The mounts in the store that this process can see."""
     with open("/proc/self/mountinfo") as file:
         return [line for line in file if world.store.root in line]
+
+
+def in_mount_namespace(work: Callable[[], T]) -> T:
+    """What `work` returns in a thread with a mount namespace of its own, which ends with it."""
+
+    def enter_and_work() -> T:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        root_mount.contain_mounts()
+        return work()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter_and_work).result()
