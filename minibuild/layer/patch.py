@@ -14,6 +14,7 @@ import os
 import threading
 from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from struct import Struct
 from typing import Self
 
@@ -26,6 +27,7 @@ from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import TarSpan, padding
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux.contents import write_all
+from minibuild.linux.descriptors import closing_fd
 from minibuild.oci.content import BlobFolder, BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.startup.tuples import NamedTuple
@@ -34,6 +36,8 @@ _TAIL = Struct("<QI12s")
 """The end of the file: the length of the table before it, its CRC-32, and `_MAGIC`."""
 
 _MAGIC = b"patch 1\n"
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _CHUNK_BYTES = 1 << 20
 _ANY_LENGTH = 1 << 62
 
@@ -102,10 +106,9 @@ def read_patch(path: str, source: BlobSource) -> LayerPatch:
     """The patch in a file; `source` has the layer below. Raises `StoreError` if it is damaged."""
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(size - _TAIL.size, 0))
+            file.seek(-_TAIL.size, os.SEEK_END)
             length, crc, magic = _TAIL.unpack(file.read())
-            file.seek(size - _TAIL.size - length)
+            file.seek(-_TAIL.size - length, os.SEEK_END)
             table = file.read(length)
             if magic.rstrip(b"\0") != _MAGIC or crc32(table) != crc:
                 raise ValueError("the sums do not agree")
@@ -141,19 +144,16 @@ class _TarPieces:
         """Write a piece, which does not begin before the end of the last one."""
         start, end = span
         while start < end:
-            offset = start - self._at
-            if offset >= len(self._chunk):
+            while start - self._at >= len(self._chunk):
                 self._advance()
-                continue
-            piece = self._chunk[offset : end - self._at]
+            piece = self._chunk[start - self._at : end - self._at]
             write(piece)
             start += len(piece)
 
     def finish(self) -> None:
         """Read what is left, and with it the checksums."""
-        if self._stream is not None:
-            for _ in self._chunks:
-                pass
+        for _ in self._chunks:
+            pass
 
     def _advance(self) -> None:
         if self._stream is None:  # Not before something is needed.
@@ -186,7 +186,6 @@ class PatchWriter:
         self._taker = taker
         self._taken, self._next_at = 0, _ANY_LENGTH if taker is None else _CHUNK_BYTES
         """How many pieces the taker has, and the position at which it gets the next ones."""
-        self._fd = self._last_fd = -1
         self._whole = False
         if isinstance(last, Layer):
             last = LayerPatch("", last, (PatchPiece(False, 0, _ANY_LENGTH),))
@@ -284,17 +283,16 @@ class PatchWriter:
             self._taker.end()
 
     def __enter__(self) -> Self:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._fd = os.open(self._path, flags, 0o600)
+        with ExitStack() as opened:
+            if self._last.path:
+                self._last_fd = opened.enter_context(closing_fd(os.open(self._last.path, _READ)))
+            self._fd = opened.enter_context(closing_fd(os.open(self._path, _NEW, 0o600)))
+            self._opened = opened.pop_all()
         if self._taker is not None:
             self._taker.begin(self._fd)
-        if self._last.path:
-            self._last_fd = os.open(self._last.path, os.O_RDONLY | os.O_CLOEXEC)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for fd in (self._fd, self._last_fd):
-            if fd >= 0:
-                os.close(fd)
+        self._opened.close()
         if not self._whole:
             os.unlink(self._path)

@@ -69,15 +69,14 @@ class Copier:
             self._copy_extent(source_fd, target_fd, start, end)
         os.ftruncate(target_fd, size)  # There may be a hole at the end.
 
-    def read(self, fd: int, size: int, sha: Hash | None, target_fd: int = -1) -> None:
+    def read(self, fd: int, size: int, sha: Hash | None, target_fd: int | None = None) -> None:
         """Read all of a file through the buffer, to hash it, or to write it to another one."""
         total = 0
         while count := os.readv(fd, [self._buffer]):
             if sha is not None:
                 sha.update(self._view[:count])
-            written = 0 if target_fd >= 0 else count
-            while written < count:
-                written += os.write(target_fd, self._view[written:count])
+            if target_fd is not None:
+                write_all(target_fd, self._view[:count])
             total += count
             # A filesystem may give less than was asked for before the end, as FUSE can. Not to ask
             # again at the end saves a call for each file.

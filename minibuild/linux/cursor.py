@@ -15,7 +15,7 @@ _MAX_OPEN = 64
 
 
 class Level:
-    """A directory on the way: its descriptor, or -1 and what it was when that was closed."""
+    """A directory on the way: its descriptor or, since that is closed, what it was."""
 
     __slots__ = ("fd", "identity", "name")
 
@@ -61,8 +61,8 @@ class Cursor:
         left, above = self._levels.pop(), self._levels[-1]
         try:
             self.leave(left)
-            if above.fd < 0:
-                above.fd = _reopen(left.fd, above)
+            if above.identity is not None:
+                _reopen(left.fd, above)
         finally:
             os.close(left.fd)
         self.fd, self.path = above.fd, self.path[: -len(left.name) - 1]
@@ -80,9 +80,9 @@ class Cursor:
     def close(self) -> None:
         """Close all that is open."""
         for level in self._levels:
-            if level.fd >= 0:
+            if level.identity is None:
                 os.close(level.fd)
-                level.fd = -1
+        self._levels.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -96,17 +96,16 @@ def _within(path: str, directory: str) -> bool:
 
 
 def _park(level: Level) -> None:
-    if level.fd >= 0:
+    if level.identity is None:
         found = os.fstat(level.fd)
         level.identity = (found.st_dev, found.st_ino)
         os.close(level.fd)
-        level.fd = -1
 
 
-def _reopen(child_fd: int, level: Level) -> int:
+def _reopen(child_fd: int, level: Level) -> None:
     fd = os.open("..", DIRECTORY, dir_fd=child_fd)
     found = os.fstat(fd)
     if (found.st_dev, found.st_ino) != level.identity:
         os.close(fd)
         raise OSError(errno.EBUSY, "a directory was moved while this one was read", level.name)
-    return fd
+    level.fd, level.identity = fd, None

@@ -259,7 +259,7 @@ def set_metadata(
     """Give an open file or directory its metadata. `born` is the mode, owner and group that it has;
     `name` is for messages."""
     mode, uid, gid, times, xattrs = metadata
-    if born[1] != uid or born[2] != gid:
+    if born[1:] != (uid, gid):
         owner.fchown(fd, uid, gid, name, owners)
     if born[0] != mode:
         owner.fchmod(fd, mode, owners)

@@ -54,7 +54,8 @@ class Table:
                     int(merged),
                 ),
             )
-        return SnapshotID(cursor.lastrowid or 0)
+        assert cursor.lastrowid is not None
+        return SnapshotID(cursor.lastrowid)
 
     def _require_committed(self, snapshot: SnapshotID) -> None:
         owner, backend = self._row(snapshot, "owner, backend")

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from minibuild.errors import ImageError, StoreError
-from minibuild.layer.layer import Layer
+from minibuild.errors import Cancelled, ImageError, StoreError
+from minibuild.layer.layer import Layer, layers_of
 from minibuild.layer.patch import LayerPatch, PatchWriter, read_patch
 from minibuild.layer.pieces import PatchPiece
 from minibuild.layer.tar_format import END
@@ -18,6 +19,8 @@ from minibuild.store.layout import Store
 from tests.support.descriptors import open_descriptors
 
 OLD = bytes(range(256)) * 40
+LARGE = bytes(range(251)) * 17_000
+"""More than a stream reads ahead, and at no two chunks the same."""
 
 
 @pytest.fixture
@@ -29,6 +32,13 @@ def content(store: Store) -> ContentStore:
 def old(content: ContentStore) -> Layer:
     with LayerWriter(content) as writer:
         writer.write(OLD)
+        return writer.commit()
+
+
+@pytest.fixture
+def large(content: ContentStore) -> Layer:
+    with LayerWriter(content) as writer:
+        writer.write(LARGE)
         return writer.commit()
 
 
@@ -51,6 +61,7 @@ def _tar(patch: LayerPatch, content: ContentStore) -> bytes:
     made = patch.pack(content, "uncompressed")
     data = Path(content.path(made.digest)).read_bytes()
     assert data.endswith(END)
+    assert made in layers_of(content, made.diff_id)  # So no build packs it again.
     return data.removesuffix(END)
 
 
@@ -60,6 +71,37 @@ def test_a_patch_is_its_pieces(tmp_path: Path, content: ContentStore, old: Layer
     assert (patch.new_bytes, patch.tar_bytes) == (8, 998)
     tar = _tar(patch, content)
     assert tar == b"new" + OLD[10:1000] + b"more!"
+
+
+def test_only_neighbours_are_one_piece(tmp_path: Path, content: ContentStore, old: Layer) -> None:
+    """Not what has a gap between, nor what is new and what is not."""
+    patch = _write(tmp_path / "p", old, b"abc", (3, 5), (6, 8), (8, 9), b"d")
+    assert patch.pieces == (
+        *(PatchPiece(True, 0, 3), PatchPiece(False, 3, 5), PatchPiece(False, 6, 9)),
+        PatchPiece(True, 3, 4),
+    )
+    assert _tar(patch, content) == b"abc" + OLD[3:5] + OLD[6:9] + b"d"
+
+
+def test_pieces_of_a_large_layer(tmp_path: Path, content: ContentStore, large: Layer) -> None:
+    """It is read in chunks, some of which nothing is taken from."""
+    spans = [(5, 10), (20, 300_000), (300_010, 300_020), (900_000, len(LARGE))]
+    before = open_descriptors()
+    tar = _tar(_write(tmp_path / "p", large, *spans), content)
+    assert tar == b"".join(LARGE[start:end] for start, end in spans)
+    assert open_descriptors() == before
+
+
+def test_a_patch_that_is_not_packed_to_its_end(
+    tmp_path: Path, content: ContentStore, large: Layer
+) -> None:
+    """Nothing of the layer below stays open."""
+    patch = _write(tmp_path / "p", large, (0, 10), b"new")
+    cancelled, before, threads = threading.Event(), open_descriptors(), threading.active_count()
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        patch.pack(content, cancelled=cancelled)
+    assert (open_descriptors(), threading.active_count()) == (before, threads)
 
 
 def test_a_patch_of_a_patch_is_one_of_the_layer(
@@ -72,13 +114,16 @@ def test_a_patch_of_a_patch_is_one_of_the_layer(
     assert second.layer == old
     assert second.pieces[1] == PatchPiece(False, 10, 107)
     assert _tar(second, content) == tar[1:100] + b"x" + tar[290:400]
+    third = _write(tmp_path / "p3", second, (0, 1), (150, 205))  # Two pieces are left out.
+    assert _tar(third, content) == tar[1:2] + tar[340:395]
 
 
 def test_a_patch_of_large_pieces(tmp_path: Path, content: ContentStore, old: Layer) -> None:
     large = os.urandom(3 << 20)
-    first = _write(tmp_path / "p1", old, large, (0, 9))
-    second = _write(tmp_path / "p2", first, (5, len(large) + 4))
-    assert _tar(second, content) == large[5:] + OLD[:4]
+    first = _write(tmp_path / "p1", old, large, (0, 9), b"x")
+    assert _tar(first, content) == large + OLD[:9] + b"x"
+    second = _write(tmp_path / "p2", first, (5, len(large) + 10))
+    assert _tar(second, content) == large[5:] + OLD[:9] + b"x"
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 513, 3 << 20])
@@ -114,10 +159,14 @@ def test_a_file_in_a_patch_that_is_shorter_than_its_header_says(tmp_path: Path, 
     assert not (tmp_path / "p").exists()
 
 
-def test_a_patch_of_a_damaged_layer(tmp_path: Path, content: ContentStore, old: Layer) -> None:
+@pytest.mark.parametrize("of", ["old", "large"])
+def test_a_patch_of_a_damaged_layer(
+    tmp_path: Path, content: ContentStore, of: str, request: pytest.FixtureRequest
+) -> None:
     """Also if the damage is behind all that is taken from it."""
-    patch = _write(tmp_path / "p", old, (0, 10))
-    path = Path(content.path(old.digest))
+    layer = request.getfixturevalue(of)
+    patch = _write(tmp_path / "p", layer, (0, 10))
+    path = Path(content.path(layer.digest))
     damaged = bytearray(path.read_bytes())
     damaged[-6] ^= 1  # in the sum at the end of gzip
     path.chmod(0o600)
@@ -125,6 +174,15 @@ def test_a_patch_of_a_damaged_layer(tmp_path: Path, content: ContentStore, old: 
     with pytest.raises(ImageError):
         patch.pack(content)
     assert not os.listdir(content.store.path("ingest"))
+
+
+def test_a_patch_of_one_that_is_gone(tmp_path: Path, old: Layer) -> None:
+    first = _write(tmp_path / "p1", old, b"new")
+    os.unlink(tmp_path / "p1")
+    before = open_descriptors()
+    with pytest.raises(FileNotFoundError), PatchWriter(str(tmp_path / "p2"), first):
+        pass
+    assert os.listdir(tmp_path) == ["store"] and open_descriptors() == before
 
 
 def test_a_patch_that_is_too_short_or_damaged(
@@ -138,7 +196,9 @@ def test_a_patch_that_is_too_short_or_damaged(
     with pytest.raises(ImageError, match="ends early"):
         past_its_end.pack(content)
     whole = (tmp_path / "p1").read_bytes()
-    for damaged in (b"", whole[:-1], whole[:-40] + b"?" + whole[-39:]):
+    other_piece, other_format = whole.replace(b"300]", b"301]"), whole.replace(b"h 1", b"h 2")
+    assert len({whole, other_piece, other_format}) == 3
+    for damaged in (b"", whole[:-1], whole[:-40] + b"?" + whole[-39:], other_piece, other_format):
         (tmp_path / "p1").write_bytes(damaged)
         with pytest.raises(StoreError, match="is damaged"):
             read_patch(str(tmp_path / "p1"), content)

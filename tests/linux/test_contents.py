@@ -11,7 +11,7 @@ import pytest
 
 from minibuild.errors import Cancelled
 from minibuild.linux import contents
-from minibuild.linux.contents import SMALL, Copier, extents, same_contents
+from minibuild.linux.contents import SMALL, Copier, extents, same_contents, write_all
 
 PIECE = 1000
 SIZES = (0, 1, PIECE, PIECE + 1, 5 * PIECE + 7, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL)
@@ -60,6 +60,16 @@ def test_copies(tmp_path: Path, size: int, hole: int) -> None:
             other.write(bytes([data[-1] ^ 1]))
             other.flush()
             assert same_contents(one.fileno(), other.fileno()) is False
+
+
+@pytest.mark.usefixtures("grudging")
+@pytest.mark.parametrize("size", [0, 1, PIECE // 3, PIECE // 3 + 1, PIECE])
+def test_all_is_written(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    with (tmp_path / "f").open("wb") as file:
+        write_all(file.fileno(), data)
+        write_all(file.fileno(), memoryview(data))
+    assert (tmp_path / "f").read_bytes() == data + data
 
 
 HOLE = 1 << 20

@@ -50,6 +50,18 @@ def test_few_directories_are_open(
     assert open_descriptors() == before
 
 
+def test_it_is_closed_once(root: Path, fd: int) -> None:
+    """What was opened meanwhile stays open."""
+    with Cursor(fd) as walk:
+        walk.enter("a")
+        walk.close()
+        before = open_descriptors()
+        others = [os.open(root, os.O_PATH) for _ in range(2)]
+    assert open_descriptors() == before + 2
+    for other in others:
+        os.close(other)
+
+
 def test_directories_are_left_innermost_first(fd: int) -> None:
     """Each is still open then, and the one above is not where the cursor stands yet."""
 

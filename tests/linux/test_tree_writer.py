@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minibuild.linux import device, owner, xattr
+from minibuild.linux.recorded import Records
 from minibuild.linux.tree_writer import Metadata, TreeWriter, replace, set_metadata, times_of
 from tests.support.descriptors import open_descriptors
 
@@ -140,18 +141,48 @@ def test_the_order_of_calls(tree: TreeWriter, name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("mode", "while_written"), [(0o6755, 0o600), (0o1777, 0o600), (0o640, 0o640), (0o755, 0o755)]
+    ("mode", "while_written", "while_recorded"),
+    [
+        (0o6755, 0o600, 0o600),
+        (0o1777, 0o600, 0o600),
+        (0o640, 0o640, 0o640),
+        (0o755, 0o755, 0o755),
+        (0o701, 0o701, 0o701),
+        (0o440, 0o440, 0o600),
+        (0o200, 0o200, 0o600),
+    ],
 )
-def test_set_id_bits_wait_for_the_owner(
-    root: Path, tree: TreeWriter, mode: int, while_written: int
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_file_is_born_with(
+    root: Path, mode: int, while_written: int, while_recorded: int, recorded: bool
 ) -> None:
+    """Set-id bits wait for the owner, and a record of the owner needs a file that may be written
+    and read."""
     seen: list[int] = []
-    old = os.umask(0)
+    fd, old = os.open(root, os.O_PATH), os.umask(0)
     try:
-        tree.file("e", looks(REG, mode), lambda fd: seen.append(os.fstat(fd).st_mode))
+        with TreeWriter(fd, owners=Records(()) if recorded else None) as tree:
+            tree.file("e", looks(REG, mode), lambda fd: seen.append(os.fstat(fd).st_mode))
     finally:
         os.umask(old)
-    assert seen == [REG | while_written] and state(root / "e")[0] == REG | mode
+        os.close(fd)
+    assert seen == [REG | (while_recorded if recorded else while_written)]
+    found = os.lstat(root / "e")
+    assert found.st_mode == REG | mode or Records(()).mode(found, str(root / "e")) == REG | mode
+
+
+def test_only_another_owner_than_root_is_recorded(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file without a record is root's."""
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(owner, "fchown", lambda fd, uid, gid, *_: given.append((uid, gid)))
+    fd = os.open(root, os.O_PATH)
+    with TreeWriter(fd, owners=Records(())) as tree:
+        for number, ids in enumerate([(0, 0), (5, 0), (0, 5), (5, 6)]):
+            tree.file(str(number), Metadata(REG | 0o644, *ids), nothing)
+    os.close(fd)
+    assert given == [(5, 0), (0, 5), (5, 6)]
 
 
 def test_a_file_that_is_born_as_it_should_be_is_not_changed(
@@ -432,6 +463,29 @@ def test_devices_and_where_they_cannot_be_made(
         tree.special("fifo", looks(FIFO, 0o644))
 
 
+def test_the_defect_of_early_times(root: Path) -> None:
+    """A directory has its metadata before its entries, which change its time."""
+    fd = os.open(root, os.O_PATH)
+    with TreeWriter(fd, defect="early-times") as tree:
+        tree.directory("d", looks(DIR, 0o711))
+        assert state(root / "d") == (DIR | 0o711, *ME, TIMES)
+        tree.file("f", looks(REG, 0o644), nothing)
+        tree.finish()
+    os.close(fd)
+    assert state(root / "d")[:3] == (DIR | 0o711, *ME) and state(root / "d")[3] != TIMES
+
+
+@pytest.mark.needs("owners")
+@pytest.mark.parametrize(("defect", "mode"), [("", 0o6755), ("owner-last", 0o755)])
+def test_the_defect_of_an_owner_that_comes_last(root: Path, defect: str, mode: int) -> None:
+    """It takes set-id bits away."""
+    fd = os.open(root, os.O_PATH)
+    with TreeWriter(fd, defect=defect) as tree:
+        tree.special("e", Metadata(FIFO | 0o6755, 11, 22, TIMES))
+    os.close(fd)
+    assert state(root / "e") == (FIFO | mode, 11, 22, TIMES)
+
+
 @pytest.mark.needs("owners")
 def test_an_entry_restated(root: Path, tree: TreeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner comes before the mode here as well."""
@@ -449,12 +503,20 @@ def test_an_entry_restated(root: Path, tree: TreeWriter, monkeypatch: pytest.Mon
     tree.restate("f", Metadata(REG | 0o711, 44, 33))  # Nothing to do.
 
 
-def test_what_is_refused_is_named(tree: TreeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("defect", "expected"), [("", ["d/e", "d", "/"]), ("early-times", ["/", "d", "d/e"])]
+)
+def test_what_is_refused_is_named(
+    root: Path, defect: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Directories by their paths: they are left somewhere else than they are made."""
     named: list[str] = []
     monkeypatch.setattr(owner, "fchown", lambda fd, uid, gid, name, owners: named.append(name))
-    tree.describe(looks(DIR, 0o755))
-    tree.directory("d", looks(DIR, 0o755))
-    tree.directory("e", looks(DIR, 0o755))
-    tree.finish()
-    assert named == ["d/e", "d", "/"]
+    fd = os.open(root, os.O_PATH)
+    with TreeWriter(fd, defect=defect) as tree:
+        tree.describe(looks(DIR, 0o755))
+        tree.directory("d", looks(DIR, 0o755))
+        tree.directory("e", looks(DIR, 0o755))
+        tree.finish()
+    os.close(fd)
+    assert named == expected
