@@ -287,9 +287,9 @@ class PatchWriter:
             if self._last.path:
                 self._last_fd = opened.enter_context(closing_fd(os.open(self._last.path, _READ)))
             self._fd = opened.enter_context(closing_fd(os.open(self._path, _NEW, 0o600)))
+            if self._taker is not None:
+                self._taker.begin(self._fd)
             self._opened = opened.pop_all()
-        if self._taker is not None:
-            self._taker.begin(self._fd)
         return self
 
     def __exit__(self, *_: object) -> None:
