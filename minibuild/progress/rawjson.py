@@ -52,7 +52,8 @@ class RawJson(Renderer):
             case Status():
                 return {"statuses": [self._status(event)]}
             case Remark():
-                return {"statuses": [self._remark(event)]}
+                said = Status(event.vertex, event.text, 0, 0, "", event.time, event.time)
+                return {"statuses": [self._status(said)]}
             case Warned():
                 return {"warnings": [_warning(event)]}
 
@@ -80,17 +81,6 @@ class RawJson(Renderer):
         if event.completed is not None:
             data["completed"] = rfc3339(event.completed)
         return data
-
-    def _remark(self, event: Remark) -> dict[str, Any]:
-        moment = rfc3339(event.time)
-        return {
-            "id": event.text,
-            "vertex": event.vertex,
-            "current": 0,
-            "timestamp": moment,
-            "started": moment,
-            "completed": moment,
-        }
 
 
 def _log(event: Log) -> dict[str, Any]:

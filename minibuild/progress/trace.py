@@ -11,7 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest
-from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
 from minibuild.startup.tuples import NamedTuple
 
@@ -27,7 +26,6 @@ class StepFailure(NamedTuple):
 
     name: str
     lines: tuple[str, ...]
-    span: Span | None = None
 
 
 class VertexProgress:
@@ -37,7 +35,6 @@ class VertexProgress:
         self.digest = digest
         self.name = name
         self.inputs: tuple[Digest, ...] = ()
-        self.span: Span | None = None
         self.number = 0
         self.started: float | None = None
         self.completed: float | None = None
@@ -135,7 +132,7 @@ class Trace:
         for info in event.vertices:
             step = self.step(info.digest)
             step.name = " ".join(info.name.split()) or step.name
-            step.inputs, step.span = info.inputs, info.span
+            step.inputs = info.inputs
 
     def _log(self, event: Log) -> list[StepOutput]:
         step, data = self.step(event.vertex), event.data
@@ -172,7 +169,7 @@ class Trace:
         step.completed = event.time
         step.cached, step.cancelled, step.error = event.cached, event.cancelled, event.error
         if event.error and not event.cancelled:
-            self.failed.append(StepFailure(step.name, tuple(step.tail), step.span))
+            self.failed.append(StepFailure(step.name, tuple(step.tail)))
         return found
 
 
