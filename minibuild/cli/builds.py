@@ -48,8 +48,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
     here = records.here(folder)
     back = {build.id: number for number, build in enumerate(here)}
     builds = here if options.here else list(records.all())
-    if options.format == "json":
-        return session.say_json([{**_about(b), "back": back.get(b.id)} for b in builds])
+    data = [{**_about(b), "back": back.get(b.id)} for b in builds]
     rows = [
         [
             f"^{back[b.id]}" if b.id in back else "",
@@ -62,7 +61,8 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
         ]
         for b in builds
     ]
-    session.say_table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME")
+    header = ["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"]
+    session.say_result(options, data, table(header, rows, right="TIME"))
 
 
 def _steps(build: BuildRecord) -> str:
@@ -118,9 +118,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
             if options.output == "-":
                 return session.say(page_of(worker, build).rstrip("\n"))
             return write_page(worker, build, options.output)
-    if options.format == "json":
-        return session.say_json(build.data)
-    session.say_lines(_shown(build))
+    session.say_result(options, build.data, _shown(build))
 
 
 def _shown(build: BuildRecord) -> Iterator[str]:

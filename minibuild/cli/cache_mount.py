@@ -15,7 +15,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
-from minibuild.cli.table import ago
+from minibuild.cli.table import ago, table
 from minibuild.errors import BuildError, ImageError, StoreError, UsageError
 from minibuild.graph.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
@@ -61,14 +61,13 @@ def _ls_flags(made: Parser) -> None:
 def _ls(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
         found = sorted(cache_mounts_of(worker.store), key=lambda holding: holding.description)
-    if options.format == "json":
-        keys = ("id", "size_bytes", "created", "used")
-        values = [(h.description, h.size_bytes, h.created, h.used) for h in found]
-        return session.say_json([dict(zip(keys, v, strict=True)) for v in values])
-    if options.quiet:
-        return session.say_lines(holding.description for holding in found)
+    keys = ("id", "size_bytes", "created", "used")
+    values = [(h.description, h.size_bytes, h.created, h.used) for h in found]
     rows = [[h.description, bytes_text(h.size_bytes), ago(h.used)] for h in found]
-    session.say_table(["ID", "SIZE", "LAST USED"], rows, right="SIZE")
+    lines = table(["ID", "SIZE", "LAST USED"], rows, right="SIZE")
+    if options.quiet:
+        lines = [holding.description for holding in found]
+    session.say_result(options, [dict(zip(keys, v, strict=True)) for v in values], lines)
 
 
 def _show_flags(made: Parser) -> None:
@@ -87,13 +86,12 @@ def _show(options: argparse.Namespace, session: Session) -> None:
             raise _missing(options.id, _known(worker))
         with local.opened() as fd:
             found = contents(fd, options.depth)
-    if options.format == "json":
-        return session.say_json([entry._asdict() for entry in found])
     rows = [
         [bytes_text(e.size_bytes), str(e.files), ago(e.newest) if e.newest else "", e.path]
         for e in found
     ]
-    session.say_table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES")
+    lines = table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES")
+    session.say_result(options, [entry._asdict() for entry in found], lines)
 
 
 def _rm_flags(made: Parser) -> None:

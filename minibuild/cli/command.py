@@ -6,7 +6,7 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 
 import argparse
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,19 +61,18 @@ class Session(NamedTuple):
         for line in lines:
             self.say(line)
 
-    def say_table(
-        self, header: Sequence[str], rows: Sequence[Sequence[str]], right: str = ""
-    ) -> None:
-        """Write rows as the result, see `table`."""
-        from minibuild.cli.table import table
-
-        self.say_lines(table(header, rows, right))
-
     def say_json(self, data: Any) -> None:
         """Write plain data as the result, for programs."""
         from json import dumps
 
         self.say(dumps(data, indent=2))
+
+    def say_result(self, options: argparse.Namespace, data: Any, lines: Iterable[str]) -> None:
+        """Write the result as `--format` says: as plain data, or as lines for people."""
+        if options.format == "json":
+            self.say_json(data)
+        else:
+            self.say_lines(lines)
 
     def renderer(self, mode: Mode) -> Renderer:
         """What shows the progress of work on standard error; to be closed."""

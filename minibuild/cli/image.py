@@ -36,8 +36,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
         if options.quiet:
             return session.say_lines(image.name.familiar for image in stored)
         listed = [(image, versions(images, image.descriptor)) for image in stored]
-    if options.format == "json":
-        return session.say_json([_listed(image, found) for image, found in listed])
+    data = [_listed(image, found) for image, found in listed]
     rows = [
         [
             image.name.familiar,
@@ -47,7 +46,8 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
         ]
         for image, found in listed
     ]
-    session.say_table(["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], rows, right="SIZE")
+    lines = table(["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], rows, right="SIZE")
+    session.say_result(options, data, lines)
 
 
 def _is_named(image: StoredImage, name: str) -> bool:
@@ -75,10 +75,8 @@ def _inspect_flags(made: Parser) -> None:
 def _inspect(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
         found = [_inspected(images, word) for word in options.image]
-    if options.format == "json":
-        return session.say_json(found)
-    for position, data in enumerate(found):
-        session.say_lines(([""] if position else []) + _told(data))
+    lines = [line for data in found for line in ("", *_told(data))]
+    session.say_result(options, found, lines[1:])
 
 
 def _inspected(images: ImageStore, word: str) -> dict[str, Any]:

@@ -50,11 +50,8 @@ def _run(options: argparse.Namespace, session: Session) -> None:
             forms = forms_on_disk(root, forms, image, session.tell)
     path = options.path.strip("/")
     rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
-    if options.format == "json":
-        return session.say_json(_as_data(forms, rows, unable))
-    session.say_lines(_told(forms, rows if options.all else rows[:_SHOWN], unable))
-    if len(rows) > _SHOWN and not options.all:
-        session.say(f"... and {len(rows) - _SHOWN} more: see them with --all")
+    lines = _told(forms, rows, unable, len(rows) if options.all else _SHOWN)
+    session.say_result(options, _as_data(forms, rows, unable), lines)
 
 
 def _number(word: str, layers: int) -> int:
@@ -68,7 +65,7 @@ def _number(word: str, layers: int) -> int:
 # --- As text ---
 
 
-def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
+def _told(forms: Forms, rows: list[Row], unable: str, most: int) -> Iterator[str]:
     yield f"layer {forms.number}: {visible(' '.join(forms.instruction.split()) or '(no history)')}"
     if forms.merge:
         yield f"the merge: {forms.merge}"
@@ -80,7 +77,7 @@ def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
             "" if row.upper is None else upper_words(row.upper),
             "; ".join(map(act_words, row.acts)),
         ]
-        for row in rows
+        for row in rows[:most]
     ]
     if not cells:
         yield "no path is like that" if forms.rows else "the layer is empty"
@@ -94,6 +91,8 @@ def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
     elif not forms.has_upperdir:
         yield ""
         yield "it has no upperdir of its own: full copies have none, nor has the diff of two trees"
+    if len(rows) > most:
+        yield f"... and {len(rows) - most} more: see them with --all"
 
 
 def _entry(entry: TarEntry) -> str:

@@ -16,7 +16,7 @@ from minibuild.attest.statement import attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import chosen, find, open_images
-from minibuild.cli.table import one_line, short_id
+from minibuild.cli.table import one_line, short_id, table
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
 from minibuild.image.archive import open_layout
@@ -51,17 +51,15 @@ def _history(options: argparse.Namespace, session: Session) -> None:
     platform = session.platform(options.platform)
     with open_images(session.root) as images:
         image = image_of(images, options.image, platform)
-    entries = list(_entries(image))
-    if options.format == "json":
-        return session.say_json(entries)
-    rows = []
+    entries, rows = list(_entries(image)), []
     for entry in reversed(entries):
         words, digest = " ".join(entry["created_by"].split()), entry["layer"]
         if not options.no_trunc:
             words, digest = one_line(words, 68), short_id(digest)
         size = bytes_text(entry["size"]) if entry["layer"] else ""
         rows.append([entry["created"][:19].replace("T", " "), digest, size, words])
-    session.say_table(["CREATED", "LAYER", "SIZE", "CREATED BY"], rows, right="SIZE")
+    lines = table(["CREATED", "LAYER", "SIZE", "CREATED BY"], rows, right="SIZE")
+    session.say_result(options, entries, lines)
 
 
 def _entries(image: Image) -> Iterator[dict[str, Any]]:
@@ -98,13 +96,9 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     common = _common_layers(old, new)
     differs = old.manifest.config.digest != new.manifest.config.digest or bool(values or files)
     layers_differ = common < max(len(old.layers), len(new.layers))
-    if options.format == "json":
-        session.say_json(_as_json(old, new, common, files, values))
-    else:
-        shown = files if options.all else files[:_SHOWN_FILES]
-        session.say_lines(_told(old, new, common, shown, values))
-        if len(files) > _SHOWN_FILES and not options.all:
-            session.say(f"  ... and {len(files) - _SHOWN_FILES} more: see them with --all")
+    most = len(files) if options.all else _SHOWN_FILES
+    data = _as_data(old, new, common, files, values)
+    session.say_result(options, data, _told(old, new, common, files, values, most))
     return DIFFERENT if differs or layers_differ else 0
 
 
@@ -124,7 +118,12 @@ def _common_layers(old: Image, new: Image) -> int:
 
 
 def _told(
-    old: Image, new: Image, common: int, files: list[FileChange], values: list[ValueChange]
+    old: Image,
+    new: Image,
+    common: int,
+    files: list[FileChange],
+    values: list[ValueChange],
+    most: int,
 ) -> Iterator[str]:
     counts = f"{len(old.layers)} and {len(new.layers)} layers, the lowest {common} the same"
     yield f"layers    {counts}"
@@ -136,16 +135,18 @@ def _told(
         for name, before, after in values:
             yield f"  ~ {name}: {_json(before)} -> {_json(after)}"
     yield f"files     {len(files)} differ" if files else "files     none differs"
-    for change in files:
+    for change in files[:most]:
         what = f"  ({', '.join(change.what)})" if change.what else ""
         yield f"  {_SIGNS[change.kind]} /{change.path}{what}"
+    if len(files) > most:
+        yield f"  ... and {len(files) - most} more: see them with --all"
 
 
 def _json(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _as_json(
+def _as_data(
     old: Image, new: Image, common: int, files: list[FileChange], values: list[ValueChange]
 ) -> dict[str, Any]:
     return {
@@ -214,7 +215,7 @@ def _attestations(options: argparse.Namespace, session: Session) -> None:
             values = [_statement(images, said.blob) for said in wanted]
             return session.say_json(values[0] if len(values) == 1 else values)
     rows = [[short_id(said.image), said.type, bytes_text(said.blob.size)] for said in found]
-    session.say_table(["IMAGE", "SAYS", "SIZE"], rows, right="SIZE")
+    session.say_lines(table(["IMAGE", "SAYS", "SIZE"], rows, right="SIZE"))
 
 
 def _statement(images: ImageStore, blob: Descriptor) -> dict[str, Any]:

@@ -67,10 +67,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         image = image_of(images, options.image, platform)
         used = usage(image.layers)
     known = layer_origins(session.root, image)
-    if options.format == "json":
-        session.say_json(_as_data(image, used, known, options.depth))
-    else:
-        session.say_lines(_told(used, known, options.depth, all_hidden=options.wasted))
+    lines = _told(used, known, options.depth, all_hidden=options.wasted)
+    session.say_result(options, _as_data(image, used, known, options.depth), lines)
     if limit.allows(used):
         return 0
     hidden = f"{bytes_text(used.hidden_bytes)} ({percent(used):.1f} %)"

@@ -15,6 +15,7 @@ from contextlib import closing
 from minibuild.cli import lab_build, lab_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.table import table
 from minibuild.errors import HostError, UsageError
 from minibuild.lab.catalogue import EXHIBITS, exhibit
 from minibuild.lab.evidence import Showing
@@ -43,36 +44,30 @@ def _flags(made: Parser) -> None:
     made.value("--target STAGE", "of PATH: the stage to build")
     made.values("--build-arg K=V", "of PATH: a build argument")
     made.switch("--all", "of PATH: show all paths, not the first of many")
-    made.format()
-    made.switch("--json", "the same as --format=json")
+    made.format(short=True)
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    as_json = options.json or options.format == "json"
     if not options.what:
-        all_of_them = EXHIBITS.values()
-        if as_json:
-            session.say_json(
-                [{"name": e.name, "title": e.title, "defect": e.name} for e in all_of_them]
-            )
-        else:
-            session.say_table(["EXHIBIT", "SHOWS"], [[e.name, e.title] for e in all_of_them])
+        found = EXHIBITS.values()
+        data = [{"name": e.name, "title": e.title, "defect": e.name} for e in found]
+        lines = table(["EXHIBIT", "SHOWS"], [[e.name, e.title] for e in found])
+        session.say_result(options, data, lines)
         return 0
     what = options.what
     if what not in EXHIBITS and ("/" in what or what == "." or os.path.exists(what)):
-        return lab_build.run(options, session, as_json=as_json)
+        return lab_build.run(options, session)
     if options.defect or options.target or options.build_arg or options.all:
         raise UsageError(
             "--defect, --target, --build-arg and --all are for a Dockerfile",
             hint="an exhibit has its own; `minibuild lab` lists them",
         )
-    return _perform(exhibit(what), options, session, as_json=as_json)
+    return _perform(exhibit(what), options, session)
 
 
-def _perform(
-    exhibit: Exhibit, options: argparse.Namespace, session: Session, *, as_json: bool
-) -> int:
+def _perform(exhibit: Exhibit, options: argparse.Namespace, session: Session) -> int:
     root, registries = session.root, registry_access(session.environment)
+    as_json = options.format == "json"
     pause = Pause(session, options.slow and not as_json)
     told = lab_text.Telling(exhibit, kept=options.keep)
     if not as_json:

@@ -27,19 +27,15 @@ _DEFECT = "whiteout-hardlink"
 _SHOWN = 40
 
 
-def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
+def run(options: argparse.Namespace, session: Session) -> int:
     """Build it both ways, and say what came of it."""
     defect = defect_named(options.defect or _DEFECT)
     request = _request(options, session)
     root = session.root
     enter()
     found = both_ways(request, defect, root, keep=options.keep, cancelled=session.cancelled)
-    if as_json:
-        session.say_json(_as_data(found, kept=options.keep))
-    else:
-        session.say_lines(_told(found, None if options.all else _SHOWN))
-        if options.keep:
-            session.say(f"kept: {found.store}/snapshots")
+    lines = _told(found, None if options.all else _SHOWN, kept=options.keep)
+    session.say_result(options, _as_data(found, kept=options.keep), lines)
     if found.with_fix.error:
         return StepFailed.exit_code
     return DIFFERENT if found.differs else 0
@@ -70,7 +66,7 @@ def _arguments(words: list[str]) -> dict[str, str]:
 # --- As text ---
 
 
-def _told(found: BothWays, most: int | None) -> Iterator[str]:
+def _told(found: BothWays, most: int | None, *, kept: bool) -> Iterator[str]:
     new, old = found.with_fix, found.without_fix
     count = len(new.merges)
     yield f"{count or 'no'} merge{'' if count == 1 else 's'}; the defect is {found.defect}"
@@ -81,10 +77,9 @@ def _told(found: BothWays, most: int | None) -> Iterator[str]:
         yield ""
         yield from _pair(found, pair, most)
     yield ""
-    if not found.differs:
-        yield "the defect makes no difference to it"
-    else:
-        yield "the defect makes a difference to it"
+    yield f"the defect makes {'a' if found.differs else 'no'} difference to it"
+    if kept:
+        yield f"kept: {found.store}/snapshots"
 
 
 def _pair(found: BothWays, pair: MergePair, most: int | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
+from minibuild.cli.table import table
 from minibuild.course.catalogue import EXERCISES, exercise
 from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
 from minibuild.errors import UsageError, os_errors_as
@@ -34,22 +35,17 @@ def _learn_flags(made: Parser) -> None:
 
 def _learn(options: argparse.Namespace, session: Session) -> None:
     if not options.lesson:
-        if options.format == "json":
-            found = [{"lesson": one.number, "title": one.title} for one in EXERCISES.values()]
-            return session.say_json(found)
+        found = [{"lesson": one.number, "title": one.title} for one in EXERCISES.values()]
         rows = [[str(one.number), one.title] for one in EXERCISES.values()]
-        return session.say_table(["LESSON", "TITLE"], rows, "LESSON")
+        return session.say_result(options, found, table(["LESSON", "TITLE"], rows, "LESSON"))
     wanted = exercise(options.lesson)
     folder = options.folder or _folder(wanted)
     _write(wanted, folder)
-    if options.format == "json":
-        return session.say_json({"lesson": wanted.number, "folder": folder, "task": wanted.task})
-    session.say(f"{folder}: {wanted.title}")
-    session.say("")
-    session.say_lines(wanted.task.splitlines())
-    session.say("")
+    data = {"lesson": wanted.number, "folder": folder, "task": wanted.task}
     again = f" {options.folder}" if options.folder else ""
-    session.say(f"then: minibuild lab check {wanted.number}{again}")
+    last = f"then: minibuild lab check {wanted.number}{again}"
+    lines = [f"{folder}: {wanted.title}", "", *wanted.task.splitlines(), "", last]
+    session.say_result(options, data, lines)
 
 
 def _folder(wanted: Exercise) -> str:
@@ -88,11 +84,9 @@ def _check(options: argparse.Namespace, session: Session) -> int:
     with open_store(session) as worker:
         findings = wanted.mark(Submission(folder, worker, ran))
     right = all(found.right for found in findings)
-    if options.format == "json":
-        made = [found._asdict() for found in findings]
-        session.say_json({"lesson": wanted.number, "right": right, "findings": made})
-    else:
-        session.say_lines(_told(wanted, findings, right=right))
+    made = [found._asdict() for found in findings]
+    data = {"lesson": wanted.number, "right": right, "findings": made}
+    session.say_result(options, data, _told(wanted, findings, right=right))
     return 0 if right else WRONG
 
 

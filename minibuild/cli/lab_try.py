@@ -57,10 +57,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     else:
         with own_place(root) as (_, place), open_worker(place) as worker:
             trial = on_disk(trial, worker, policy)
-    if options.format == "json":
-        session.say_json(_as_data(trial))
-    else:
-        session.say_lines(_told(trial))
+    session.say_result(options, _as_data(trial), _told(trial))
     if trial.unable:
         return HostError.exit_code
     return 0 if trial.agrees else DIFFERENT

@@ -46,8 +46,7 @@ def _flags(made: Parser) -> None:
     made.value("--only KIND", "conflicts, whiteouts or copies", choices=("conflicts", *_ACTIONS))
     made.switch("--all", "also paths that one layer below the merge has, and no other")
     made.platform("which image of an index")
-    made.format("text, or all of it as json")
-    made.switch("--json", "the same as --format=json")
+    made.format("text, or all of it as json", short=True)
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -57,14 +56,10 @@ def _run(options: argparse.Namespace, session: Session) -> None:
         snapshots = worker.snapshots
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
     fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
-    if options.json or options.format == "json":
-        return session.say_json(_as_json(traced, trace, fates))
     whole = options.all or bool(options.path)
     shown = fates if whole else [fate for fate in fates if not _untouched(fate)]
-    session.say_lines(_lines(traced, trace, shown, options.only))
-    if len(shown) < len(fates):
-        count = f"{len(fates) - len(shown):,}"
-        session.say(f"... and {count} untouched paths of the layers below: see them with --all")
+    lines = _lines(traced, trace, shown, len(fates) - len(shown), options.only)
+    session.say_result(options, _as_data(traced, trace, fates), lines)
 
 
 def _untouched(fate: Fate) -> bool:
@@ -98,7 +93,9 @@ def _wanted(fate: Fate, path: str, only: str) -> bool:
 # --- As text ---
 
 
-def _lines(traced: Traced, trace: MergeTrace, fates: Sequence[Fate], only: str) -> Iterator[str]:
+def _lines(
+    traced: Traced, trace: MergeTrace, fates: Sequence[Fate], hidden: int, only: str
+) -> Iterator[str]:
     count, report = len(traced.result), trace.report
     yield f"{traced.name}: {count} layer{'' if count == 1 else 's'}, {_summary(trace)}"
     if trace.below < count:
@@ -110,14 +107,14 @@ def _lines(traced: Traced, trace: MergeTrace, fates: Sequence[Fate], only: str) 
     ]
     yield from table(["LAYER", "", "INSTRUCTION"], rows, right="LAYER")
     yield ""
-    if not fates:
+    if fates:
+        header = ["PATH", "LAYER", "WAS DONE", "INODE", "LINKS", "OVER"]
+        rows = [_row(fate, _ACTIONS.get(only)) for fate in fates]
+        yield from table(header, rows, right="LAYER INODE LINKS")
+    else:
         yield "no path is like that" if trace.below < count else "a plain chain: nothing was merged"
-        return
-    yield from table(
-        ["PATH", "LAYER", "WAS DONE", "INODE", "LINKS", "OVER"],
-        [_row(fate, _ACTIONS.get(only)) for fate in fates],
-        right="LAYER INODE LINKS",
-    )
+    if hidden:
+        yield f"... and {hidden:,} untouched paths of the layers below: see them with --all"
 
 
 def _summary(trace: MergeTrace) -> str:
@@ -149,10 +146,10 @@ def act_words(act: Applied) -> str:
     return f"{word}: {act.reason}" if act.reason else word
 
 
-# --- As JSON ---
+# --- As data ---
 
 
-def _as_json(traced: Traced, trace: MergeTrace, fates: Sequence[Fate]) -> dict[str, Any]:
+def _as_data(traced: Traced, trace: MergeTrace, fates: Sequence[Fate]) -> dict[str, Any]:
     said = traced.instructions
     return {
         "name": traced.name,

@@ -64,9 +64,14 @@ class Parser(argparse.ArgumentParser):
         self._optional[spec.split(" ")[0]] = bare
         self.value(spec, help, default=default)
 
-    def format(self, help: str = "text or json") -> None:
-        """The choice between a result for people and one for programs."""
+    def format(self, help: str = "text or json", *, short: bool = False) -> None:
+        """The choice between a result for people and one for programs; `short`: also `--json`."""
         self.add_argument("--format", choices=("text", "json"), default="text", help=help)
+        if short:
+            same = "the same as --format=json"
+            self.add_argument(
+                "--json", action="store_const", const="json", dest="format", help=same
+            )
 
     def progress(self, quiet: str) -> None:
         """The flags that say how progress is shown, or that it is not."""
@@ -102,7 +107,7 @@ class Parser(argparse.ArgumentParser):
             action = self._option_string_actions.get(name)
             if name in self._optional and not equals:
                 word = f"{name}={self._optional[name]}"
-            elif equals and isinstance(action, argparse._StoreTrueAction):
+            elif equals and isinstance(action, argparse._StoreConstAction):
                 if not truth(value, name.lstrip("-")):
                     if reason := self._habits.get(name):
                         raise UsageError(f"{name}=false is not supported", hint=reason)

@@ -9,16 +9,17 @@ Read next: `minibuild.worker.gc`, `minibuild.worker.prune`.
 import argparse
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
-from minibuild.cli.table import ago, one_line
+from minibuild.cli.table import ago, one_line, table
 from minibuild.progress.quantity import bytes_text
 from minibuild.record.records import kept_keys, remove_older
 from minibuild.session.duration import duration
-from minibuild.worker.gc import disk_usage, images_size
+from minibuild.worker.gc import UsageRecord, disk_usage, images_size
 from minibuild.worker.prune import FOREVER_S, Limits, prune
 from minibuild.worker.usage_filter import parse_filter
 
@@ -41,25 +42,29 @@ def _du_flags(made: Parser) -> None:
 def _du(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
         holdings, of_images = disk_usage(worker), images_size(worker)
-    if options.format == "json":
-        return session.say_json([holding._asdict() for holding in holdings])
-    holdings.sort(key=lambda holding: (holding.kind, -holding.size_bytes))
-    shown = [h for h in holdings if h.kind != "record"]
-    records = [h for h in holdings if h.kind == "record"]
-    shown += records if options.verbose else records[:20]
+    data = [holding._asdict() for holding in holdings]
+    session.say_result(options, data, _usage(holdings, of_images, whole=options.verbose))
+
+
+def _usage(holdings: Sequence[UsageRecord], of_images: int, *, whole: bool) -> Iterator[str]:
+    """The holdings by kind, the largest first, and what each kind takes."""
+    ordered = sorted(holdings, key=lambda holding: (holding.kind, -holding.size_bytes))
+    shown = [h for h in ordered if h.kind != "record"]
+    records = [h for h in ordered if h.kind == "record"]
+    shown += records if whole else records[:20]
     rows = [
         [h.kind, bytes_text(h.size_bytes), ago(h.used), one_line(h.description or h.id, 60)]
         for h in shown
     ]
-    session.say_table(["KIND", "SIZE", "LAST USED", "WHAT"], rows, right="SIZE")
+    yield from table(["KIND", "SIZE", "LAST USED", "WHAT"], rows, right="SIZE")
     if hidden := len(holdings) - len(shown):
-        session.say(f"... and {hidden} smaller records: see --verbose")
+        yield f"... and {hidden} smaller records: see --verbose"
     for kind, label in _KINDS.items():
         # Images share layers, so their sum says nothing.
         size = sum(h.size_bytes for h in holdings if h.kind == kind)
         size = of_images if kind == "image" else size
         if size or kind in _ALWAYS:
-            session.say(f"{label + ':':<14} {bytes_text(size):>9}")
+            yield f"{label + ':':<14} {bytes_text(size):>9}"
 
 
 _UNTIL = "until="

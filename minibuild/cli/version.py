@@ -26,11 +26,9 @@ def run(options: argparse.Namespace, session: Session) -> None:
         "kernel": f"{system.sysname} {system.release} {system.machine}",
         "root": session.root,
     }
-    if options.format == "json":
-        return session.say_json(facts)
-    session.say(f"minibuild {facts.pop('version')}")
-    for name, value in facts.items():
-        session.say(f"{name:<8} {value}")
+    (_, version), *others = facts.items()
+    lines = [f"minibuild {version}", *(f"{name:<8} {value}" for name, value in others)]
+    session.say_result(options, facts, lines)
 
 
 COMMANDS = {"version": Command(_flags, run)}

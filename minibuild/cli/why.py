@@ -57,9 +57,7 @@ def _run(options: argparse.Namespace, session: Session) -> None:
                 parts = known_parts(worker.cache, *filter(None, (build, against)))
                 most = 1 << 30 if options.all else _MOST
                 lines, data = _of_steps(records, build, against, parts, what, most)
-    if options.format == "json":
-        return session.say_json(data)
-    session.say_lines(lines)
+    session.say_result(options, data, lines)
 
 
 Answer = tuple[Sequence[str], Any]
