@@ -70,9 +70,9 @@ def _told(found: BothWays, most: int | None, *, kept: bool) -> Iterator[str]:
     new, old = found.with_fix, found.without_fix
     count = len(new.merges)
     yield f"{count or 'no'} merge{'' if count == 1 else 's'}; the defect is {found.defect}"
-    for how, one in (("with the fix", new), ("without the fix", old)):
+    for one in (new, old):
         words = f"it fails: {visible(short(one.error, found.store))}" if one.error else "it passes"
-        yield f"  {how + ':':<16} {words}"
+        yield f"  {one.how + ':':<16} {words}"
     for pair in found.pairs:
         yield ""
         yield from _pair(found, pair, most)

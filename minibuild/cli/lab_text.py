@@ -12,7 +12,7 @@ from typing import Any
 from minibuild.cli.table import table
 from minibuild.lab.evidence import MergeCall, MergeRun, Observation, Showing, Varied, failed_so
 from minibuild.lab.exhibit import Exhibit, quote, text_of
-from minibuild.lab.exhibit_builder import Part, Remounted, WithFix, WithoutFix
+from minibuild.lab.exhibit_builder import Part, Remounted
 from minibuild.progress.console import visible
 from minibuild.snapshot.api import Applied, Kind
 
@@ -45,11 +45,10 @@ class Telling:
                 yield self._seen(part)
             case Remounted():
                 yield self._mounts(part)
-            case WithoutFix(run):
-                yield self._merge(run.merge)
-                yield self._run("without the fix", run)
-            case WithFix(run):
-                yield self._run("with the fix", run)
+            case MergeRun(how):
+                if how == "without the fix":
+                    yield self._merge(part.merge)
+                yield self._run(part)
             case Varied():
                 yield self._variation(part)
             case Showing():
@@ -91,8 +90,8 @@ class Telling:
         yield from _section("the merge that the last step needs")
         yield from (f"  {line}" for line in merge_lines(call, self._store))
 
-    def _run(self, how: str, run: MergeRun) -> Group:
-        yield from _section(f"{how}: {'it fails' if run.error else 'it passes'}")
+    def _run(self, run: MergeRun) -> Group:
+        yield from _section(f"{run.how}: {'it fails' if run.error else 'it passes'}")
         rows = [
             [f"  /{fate.path}", f"diff {fate.diff}", fate_words(fate)]
             for fate in run.fates

@@ -21,7 +21,7 @@ from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Diff as DiffOp
 from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.lab.evidence import MergeCall, MergeRun
+from minibuild.lab.evidence import How, MergeCall, MergeRun
 from minibuild.lab.exhibit import Recipe
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import (
@@ -94,8 +94,8 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
     return request._replace(graphs=(recipe().flat(),))
 
 
-def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
-    """All that is left to do, with a policy for its merges. `salt` keeps the results apart."""
+def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
+    """All that is left to do, with a policy for its merges. `how` keeps the results apart."""
     build, worker = begun.build, begun.build.worker
     watched = _Watched(worker.snapshots)
     materialiser = Materialiser(
@@ -107,7 +107,7 @@ def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
         cancelled=build.cancelled,
     )
     solver = Solver(
-        build._replace(materialiser=materialiser), begun.sources, salt=salt, known=begun.done
+        build._replace(materialiser=materialiser), begun.sources, salt=how, known=begun.done
     )
     error = ""
     try:
@@ -118,7 +118,7 @@ def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
         error = failure.message
         build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
     names = _Names(begun, solver.reached())
-    return MergeRun(error, tuple(names.named(call) for call in watched.calls))
+    return MergeRun(how, error, tuple(names.named(call) for call in watched.calls))
 
 
 class _Watched:

@@ -6,11 +6,15 @@ what it says. Read next: `build`, `exhibit_builder`.
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.snapshot.api import Applied, Diff, SnapshotID, Whiteouts
 from minibuild.snapshot.upperdir import UpperEntry, entry_at
 from minibuild.startup.tuples import NamedTuple
+
+How = Literal["with the fix", "without the fix"]
+"""By which policy merges are made: as it is today, or with the old condition."""
 
 
 class MergeCall(NamedTuple):
@@ -30,6 +34,7 @@ class MergeCall(NamedTuple):
 class MergeRun(NamedTuple):
     """How a run went: `error` is empty if it went well; and all merges that were made for it."""
 
+    how: How
     error: str
     merges: tuple[MergeCall, ...] = ()
 

@@ -38,26 +38,15 @@ class ExhibitBuilder(NamedTuple):
     cancelled: threading.Event
 
 
-class WithoutFix(NamedTuple):
-    """The last step with the old condition."""
-
-    run: MergeRun
-
-
-class WithFix(NamedTuple):
-    """The last step as it is today."""
-
-    run: MergeRun
-
-
 class Remounted(NamedTuple):
     """Files deleted through one mount, and through the next."""
 
     rows: tuple[MountRow, ...]
 
 
-Part = Observation | Remounted | WithoutFix | WithFix | Varied | Showing
-"""What is seen, in this order; the whole comes last."""
+Part = Observation | Remounted | MergeRun | Varied | Showing
+"""What is seen, in this order; the last step is run without the fix and then with it, and the whole
+comes last."""
 
 
 def show(
@@ -108,9 +97,9 @@ def _shown(
             yield Remounted(rows)
         old = policy_for(exhibit.name)._replace(failed=failed)
         without_fix = run(made, old, "without the fix")
-        yield WithoutFix(without_fix)
+        yield without_fix
         with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
-        yield WithFix(with_fix)
+        yield with_fix
     return Showing(exhibit, seen, rows, without_fix, with_fix, ())
 
 

@@ -7,7 +7,6 @@ A tree that is made on another is edited through the mount of that, as a RUN doe
 whiteouts are those of the kernel. Read next: `minibuild.snapshot.merge`.
 """
 
-import threading
 from collections.abc import Sequence
 
 from minibuild.cache.results import DiffKey, Result
@@ -148,11 +147,9 @@ def by_model(expression: Expression, given: Sequence[GivenTree]) -> Trial:
 class DiskEngine:
     """Diffs as rows of a store, made and merged as builds do it."""
 
-    def __init__(
-        self, worker: Worker, policy: MergePolicy, cancelled: threading.Event | None = None
-    ) -> None:
+    def __init__(self, worker: Worker, policy: MergePolicy) -> None:
         self._worker = worker
-        self._materialiser = worker.materialiser(cancelled, policy)
+        self._materialiser = worker.materialiser(policy=policy)
 
     def diff(self, lower: Value, upper: Value) -> Value:
         """What changed, by the rule of the solver."""
@@ -204,10 +201,9 @@ def on_disk(
     trial: Trial,
     worker: Worker,
     policy: MergePolicy = MergePolicy(),  # noqa: B008
-    cancelled: threading.Event | None = None,
 ) -> Trial:
     """The same on disk, beside what the model said."""
-    engine = DiskEngine(worker, policy, cancelled)
+    engine = DiskEngine(worker, policy)
     known: dict[str, Value] = {EMPTY_TREE: ()}
     try:
         for one in trial.given:
