@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from minibuild.cache.layers import LostLayer
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import BuildError
+from minibuild.errors import BuildError, quoting
 from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporter.export import export, packing_for
 from minibuild.exporter.options import check_outputs
@@ -82,16 +82,13 @@ def run_build(
     ):
         prepared = _dated(prepare(context, request, definition, conversions))
         prepared = prepared._replace(caches=caches, recorder=recorder, stepper=stepper)
-        source = prepared.definition.source
         try:
-            try:
-                return _build(prepared, answer)
-            except LostLayer as error:
-                return _build(_without_caches(prepared, error), answer)
+            with quoting(prepared.definition.source):
+                try:
+                    return _build(prepared, answer)
+                except LostLayer as error:
+                    return _build(_without_caches(prepared, error), answer)
         except BuildError as error:
-            # What shows the error can show the lines around it.
-            if error.span is not None and error.span.file == source.name:
-                error.source = source
             _record(prepared, error=error)
             raise
 

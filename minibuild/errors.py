@@ -137,6 +137,11 @@ def raise_if_cancelled(cancelled: "threading.Event | None", doing: str) -> None:
         raise Cancelled(f"cancelled while {doing}")
 
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What the kernel says where there is no room left, or none for this account."""
+MAKE_ROOM = "free some space, or set MINIBUILD_ROOT to a folder on another disk"
+"""What to do about it, if it is the disk of the store."""
+
 _LACKS = {
     errno.ENAMETOOLONG: "Linux takes paths of 4,095 bytes; the store's own path is part of them",
     errno.EMFILE: "raise the limit on open files: `ulimit -n`",
@@ -176,7 +181,7 @@ def lack(error: BaseException) -> BuildError | None:
         return HostError(f"not enough memory to load {error}", hint=_LACKS[errno.ENOMEM])
     if not isinstance(error, OSError):
         return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL_DISK:
         return StoreError(
             "the disk with the store is full",
             hint="free space, run `minibuild prune`, or set MINIBUILD_ROOT to another disk",
@@ -198,6 +203,18 @@ def located(span: Span | None) -> Iterator[None]:
     except BuildError as error:
         error.span = error.span or span
         error.line = error.line or (span.first if span else 0)
+        raise
+
+
+@contextmanager
+def quoting(source: SourceText) -> Iterator[None]:
+    """Let errors about lines of `source` that are raised inside the block have its text, so that
+    what shows them can show these lines."""
+    try:
+        yield
+    except BuildError as error:
+        if error.span is not None and error.span.file == source.name:
+            error.source = source
         raise
 
 

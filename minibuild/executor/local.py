@@ -12,7 +12,7 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import Cancelled, HostError, StoreError, is_full, os_errors_as
+from minibuild.errors import MAKE_ROOM, Cancelled, HostError, StoreError, is_full, os_errors_as
 from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.listener.calls import can_listen
@@ -89,10 +89,8 @@ class LocalExecutor:
         except BaseException as error:
             running.kill()
             if isinstance(error, HostError) and _of_a_full_disk(error) and is_full(self._folder):
-                raise StoreError(
-                    "no space left in the store to set up the step",
-                    hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-                ) from error
+                what = "no space left in the store to set up the step"
+                raise StoreError(what, hint=MAKE_ROOM) from error
             raise
         finally:
             running.close()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from minibuild.errors import HostError, UsageError, raise_if_cancelled
+from minibuild.errors import FULL_DISK, HostError, UsageError, raise_if_cancelled
 from minibuild.linux.descriptors import closing_fd
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _create(folder: str, temporary: str) -> io.FileIO:
 def write_error(error: OSError, dest: str) -> HostError:
     """The error to raise when an output cannot be written."""
     hint = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL_DISK:
         hint = "free some space, or name a place on another disk"
     elif error.errno == errno.ENOENT:
         hint = "make the directory first"

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from minibuild.errors import BuildError, DefinitionError, StoreError, lack, raise_if_cancelled
+from minibuild.errors import (
+    FULL_DISK,
+    MAKE_ROOM,
+    BuildError,
+    DefinitionError,
+    StoreError,
+    lack,
+    raise_if_cancelled,
+)
 from minibuild.graph.op import Copy
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.linux.xattr import CAPABILITY
@@ -182,7 +190,6 @@ class Tally:
 
 # --- Errors ---
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
 _RACES = (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
@@ -208,11 +215,8 @@ def explained(doing: str) -> Iterator[None]:
     except BuildError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
-            raise StoreError(
-                f"{doing} failed: {error.strerror}",
-                hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-            ) from error
+        if error.errno in FULL_DISK:
+            raise StoreError(f"{doing} failed: {error.strerror}", hint=MAKE_ROOM) from error
         if error.errno in _LIMITS and (lacking := lack(error)):
             raise lacking from error
         what = f" at {error.filename}" if error.filename else ""

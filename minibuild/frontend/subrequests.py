@@ -11,10 +11,10 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from minibuild.digest import digest_bytes
-from minibuild.errors import BuildError, UsageError
+from minibuild.errors import UsageError, quoting
 from minibuild.events import Report, serialised, silent
 from minibuild.frontend.bridge import (
     Findings,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from minibuild.frontend.conversions import Conversions
 
 Method = Literal["lint", "outline", "targets", "graph", "llb"]
-METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph", "llb")
+METHODS: tuple[Method, ...] = get_args(Method)
 Scratch = Callable[[], AbstractContextManager[str]]
 
 
@@ -64,10 +64,10 @@ def call(  # noqa: PLR0913 - what surrounds a question
         request = request._replace(allow=frozenset(ENTITLEMENTS))
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     definition = definition_of(request, scratch, finder, report, cancelled, judge)
-    try:
+    warn = Findings(report, definition.source).add
+    with quoting(definition.source):
         frontend = frontend_of(request, definition, conversions)
         asked = frontend_request(request, definition)
-        warn = Findings(report, definition.source).add
         if method not in ("graph", "llb"):
             guarded = guarded_sources(request, definition, finder, judge)
             return frontend.subrequest(method, asked, guarded or finder, warn)
@@ -79,10 +79,6 @@ def call(  # noqa: PLR0913 - what surrounds a question
         from minibuild.graph.graphdata import graph_data
 
         return graph_data(images)
-    except BuildError as error:
-        if error.span is not None and error.span.file == definition.source.name:
-            error.source = definition.source
-        raise
 
 
 def definition_of(

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
-from minibuild.errors import ImageError
+from minibuild.errors import FULL_DISK, ImageError
 from minibuild.layer.tar_format import KINDS, TarEntry
 from minibuild.layer.tar_reader import TarReader
 from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_path
@@ -82,7 +82,7 @@ class EntryWriter:
         finally:
             self.tree.close()
         if isinstance(error, OSError):
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in FULL_DISK:
                 raise full_disk(error, self._what) from error
             why = os.strerror(error.errno or 0)
             raise ImageError(f"cannot unpack {self.name!r} of {self._what}: {why}") from error

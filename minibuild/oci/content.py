@@ -7,13 +7,12 @@ a power cut can leave is a short file, and `has` with a size does not count that
 Read next: `layer.tar_format`.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
-from minibuild.errors import ImageError, StoreError, lack
+from minibuild.errors import FULL_DISK, MAKE_ROOM, ImageError, StoreError, lack
 from minibuild.graph.reference import Reference
 from minibuild.linux.contents import write_all
 from minibuild.oci.model import Descriptor
@@ -47,11 +46,8 @@ class BlobSource(Protocol):
 
 def full_disk(error: OSError, what: str) -> StoreError:
     """The error to raise when the store could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"no space left in the store for {what}",
-            hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-        )
+    if error.errno in FULL_DISK:
+        return StoreError(f"no space left in the store for {what}", hint=MAKE_ROOM)
     lacking = lack(error)
     return StoreError(
         f"cannot write {what} to the store: {os.strerror(error.errno or 0)}",

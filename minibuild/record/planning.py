@@ -16,7 +16,7 @@ from typing import Any
 from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, UsageError
+from minibuild.errors import UsageError, quoting
 from minibuild.events import Report, silent
 from minibuild.frontend.bridge import Findings, convert, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition
@@ -96,15 +96,10 @@ def plan(
     cancelled = cancelled or threading.Event()
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     definition = definition_of(request, scratch, finder, report, cancelled)
-    with closing(ReadOnlyStore(root)) as store:
-        try:
-            planner = _Planner(request, definition, store, report, cancelled)
-            made = planner.plan(changed_paths(changed, request, definition))
-            return made._replace(links=planner.links()) if links else made
-        except BuildError as error:
-            if error.span is not None and error.span.file == definition.source.name:
-                error.source = definition.source
-            raise
+    with closing(ReadOnlyStore(root)) as store, quoting(definition.source):
+        planner = _Planner(request, definition, store, report, cancelled)
+        made = planner.plan(changed_paths(changed, request, definition))
+        return made._replace(links=planner.links()) if links else made
 
 
 class _Planner:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minibuild.errors import Cancelled, HostError
+from minibuild.errors import MAKE_ROOM, Cancelled, HostError
 from minibuild.store.database import Database
 from minibuild.store.owner import StoreOwner
 
@@ -44,9 +44,9 @@ class Store:
         except OSError as error:
             raise HostError(
                 f"cannot write to the store {self.root}: {os.strerror(error.errno or 0)}",
-                hint="set MINIBUILD_ROOT to a folder that you may write to"
-                if error.errno != errno.ENOSPC
-                else "free some space, or set MINIBUILD_ROOT to a folder on another disk",
+                hint=MAKE_ROOM
+                if error.errno == errno.ENOSPC
+                else "set MINIBUILD_ROOT to a folder that you may write to",
             ) from error
         try:
             self.db = Database(self.path("meta.db"))

@@ -10,7 +10,7 @@ Rules: mmap(2), sqlite.org/walformat.html. Read next: `database`.
 import errno
 import os
 
-from minibuild.errors import StoreError
+from minibuild.errors import MAKE_ROOM, StoreError
 
 _ROOM_BYTES = 128 << 10
 """What opening a database takes: a region of shared memory, and a log with the new tables."""
@@ -46,10 +46,7 @@ def reserve(path: str) -> None:
 
 def no_space(path: str) -> StoreError:
     """The error to raise when the disk is too full for the database at `path`."""
-    return StoreError(
-        f"no space left for the store's metadata {path}",
-        hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-    )
+    return StoreError(f"no space left for the store's metadata {path}", hint=MAKE_ROOM)
 
 
 def _is_safe(found: os.statvfs_result) -> bool:
