@@ -145,12 +145,9 @@ class _Entering:
         self._results[vertex.digest] = found
         if vertex.digest not in self._wanted:
             return
-        build, below = self._build, laid_over(self._vertices, vertex)
-        result = stage_result(below, found, self._results)
-        run = nearest_run((*below, vertex)[0])
-        like = {} if run is None else run._asdict()
+        below, build = laid_over(self._vertices, vertex), self._build
         tell = build.progress(vertex.digest).remark
-        with tree_view(build.worker, result, like, tell, build.cancelled) as view:
+        with stage_view(build, vertex, below, found.result, self._results, tell) as view:
             raise Entered(self._enter(build, view))
 
 
@@ -162,15 +159,25 @@ def laid_over(vertices: Sequence[Vertex], vertex: Vertex) -> list[Vertex]:
     return []
 
 
-def stage_result(
-    below: Sequence[Vertex], found: VertexResult | None, results: Mapping[Digest, VertexResult]
-) -> Result:
-    """The diffs of a step's stage: those that it is laid over, and its own."""
-    known = [results[vertex.digest].result for vertex in below if vertex.digest in results]
-    return tuple(key for part in (*known, found.result if found else ()) for key in part)
+@contextmanager
+def stage_view(
+    build: BuildContext,
+    vertex: Vertex,
+    below: Sequence[Vertex],
+    own: Result,
+    results: Mapping[Digest, VertexResult],
+    tell: Callable[[str], None],
+) -> Iterator[OpenedImage]:
+    """A view of a step's stage: its `own` diffs, on those that it is laid over."""
+    known = [results[one.digest].result for one in below if one.digest in results]
+    result = tuple(key for part in (*known, own) for key in part)
+    run = _nearest_run((*below, vertex)[0])
+    like = {} if run is None else run._asdict()
+    with tree_view(build.worker, result, like, tell, build.cancelled) as view:
+        yield view
 
 
-def nearest_run(vertex: Vertex | None) -> Exec | None:
+def _nearest_run(vertex: Vertex | None) -> Exec | None:
     """The step, or the nearest RUN below it: whose variables, folder and user a shell has."""
     while vertex is not None:
         if isinstance(vertex.op, Exec):
@@ -180,10 +187,15 @@ def nearest_run(vertex: Vertex | None) -> Exec | None:
 
 
 def _is_meant(vertex: Vertex, word: str) -> bool:
-    span = vertex.note.span
     if word.isdigit():
-        return span is not None and span.first <= int(word) <= span.last
+        return is_in_line(vertex, int(word))
     return " ".join(word.split()) in " ".join(vertex.note.name.split())
+
+
+def is_in_line(vertex: Vertex, line: int) -> bool:
+    """Whether a line of the definition is one of a step."""
+    span = vertex.note.span
+    return span is not None and span.first <= line <= span.last
 
 
 def in_context(

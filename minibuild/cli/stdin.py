@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from minibuild.cli.build_request import is_stream
-from minibuild.errors import DefinitionError, UsageError, os_errors_as
+from minibuild.errors import UsageError, os_errors_as
+from minibuild.frontend.definition import MAX_BYTES, decoded
 from minibuild.session.request import BuildRequest
-
-MAX_BYTES = 16 * 1024 * 1024
 
 
 @contextmanager
@@ -52,10 +51,7 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
 
 
 def _text(head: bytes, stream: BinaryIO) -> str:
-    data = head + stream.read(MAX_BYTES + 1 - len(head))
-    if len(data) > MAX_BYTES:
-        raise DefinitionError(f"the Dockerfile is larger than {MAX_BYTES >> 20} MiB")
-    return data.decode("utf-8", "surrogateescape")
+    return decoded(head + stream.read(MAX_BYTES + 1 - len(head)), "Dockerfile")
 
 
 def _keep(head: bytes, stream: BinaryIO, path: str) -> None:

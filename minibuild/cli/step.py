@@ -14,8 +14,8 @@ from contextlib import suppress
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
-from minibuild.cli.run_step import laid_over, nearest_run, stage_result
-from minibuild.cli.view import output, raw_terminal, step_in, tree_view
+from minibuild.cli.run_step import is_in_line, laid_over, stage_view
+from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
 from minibuild.graph.op import Exec, File, Step
@@ -209,22 +209,18 @@ class Stepping:
         if not words and not (self._typed and sys.stdout.isatty()):
             self._tell("a shell takes a terminal; a command does not: s ls -l /")
             return
-        below = laid_over(self._vertices, ready.vertex)
-        result = stage_result(below, found, self._results)
-        if found is None and not below:
-            result = ready.base
-        op = nearest_run((*below, ready.vertex)[0])
+        build, vertex, terminal = self._build, ready.vertex, not words
+        below = laid_over(self._vertices, vertex)
+        own = found.result if found is not None else () if below else ready.base
         args = ("sh", "-c", words) if words else ("sh",)
-        worker, cancelled, terminal = self._build.worker, self._build.cancelled, not words
-        like = {} if op is None else op._asdict()
         try:
             with (
-                tree_view(worker, result, like, self._tell, cancelled) as view,
+                stage_view(build, vertex, below, own, self._results, self._tell) as view,
                 raw_terminal(terminal),
             ):
-                step = step_in(worker, view, args, "xterm", terminal=terminal)
+                step = step_in(build.worker, view, args, "xterm", terminal=terminal)
                 stdin = 0 if terminal else None
-                code = worker.executor().run(step, output, cancelled, stdin=stdin).code
+                code = build.executor().run(step, output, build.cancelled, stdin=stdin).code
         except DefinitionError as error:
             self._tell(error.message)
         else:
@@ -254,10 +250,7 @@ class Stepping:
 
 def _is_at(vertex: Vertex, where: str) -> bool:
     """Whether a step is in this line, or of this stage."""
-    span = vertex.note.span
-    if where.isdigit():
-        return span is not None and span.first <= int(where) <= span.last
-    return vertex.note.stage == where
+    return is_in_line(vertex, int(where)) if where.isdigit() else vertex.note.stage == where
 
 
 def check(request: BuildRequest) -> None:

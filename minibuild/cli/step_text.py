@@ -36,20 +36,39 @@ class NextStep(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """What to show of it."""
-        yield from ("", title(self.step), *_stop(self))
+        result, key = self.answer.result, self._key
+        shown = f", key {key[:_DIGITS]}" if key else ""
+        yield from ("", title(self.step))
+        if result is not None and self.answer.whole:
+            yield f"      in the cache{shown}"
+            if result.origin:
+                yield f"      found in {visible(result.origin)}"
+            elif self.earlier is not None:
+                yield f"      {why_text.ran_in(*self.earlier)}"
+            return
+        yield f"      not in the cache{shown}"
+        if self.told is None:
+            yield "      there is no earlier build to compare with"
+        else:
+            yield from why_text.told_of(self.told, _CAUSES)
 
     def data(self) -> dict[str, Any]:
         """The same for programs."""
-        result, early, told = self.answer.result, self.answer.precomputed, self.told
+        result, told = self.answer.result, self.told
         return {
             "event": "before",
             **_step(self.step),
             "cached": result is not None and self.answer.whole,
-            "key": result.key if result else early.key if early else None,
+            "key": self._key,
             "causes": [why_text.cause_data(cause) for cause in told.causes] if told else [],
             "follows": [other.line for other in told.follows] if told else [],
             "ran_in": self.earlier and self.earlier[0].id,
         }
+
+    @property
+    def _key(self) -> Digest | None:
+        result, early = self.answer.result, self.answer.precomputed
+        return result.key if result is not None else early.key if early is not None else None
 
 
 class Ended(NamedTuple):
@@ -98,7 +117,17 @@ class Key(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """What to show of it."""
-        return _key(self)
+        yield f"      {self.key or 'not known before its files are read'}"
+        if self.parts is None:
+            return
+        yield f"      base    {self.parts.get('base') or 'nothing'}"
+        for name, value in dict(self.parts.get("op", {})).items():
+            if name == "env":
+                yield from (f"      env     {why_text.short('='.join(pair))}" for pair in value)
+            elif value and name != "type":
+                yield f"      {name:<7} {why_text.short(json.dumps(value))}"
+        for name, part in dict(self.parts.get("parts", {})).items():
+            yield from _reads(name, part)
 
     def data(self) -> dict[str, Any]:
         """The same for programs."""
@@ -112,24 +141,6 @@ def title(step: RecordedStep) -> str:
     """A step in a line."""
     stage = f"[{step.stage}] " if step.stage else ""
     return f"{why_text.place(step):<9} {visible(stage)}{why_text.short(step.text)}"
-
-
-def _stop(stop: NextStep) -> Iterator[str]:
-    result, early = stop.answer.result, stop.answer.precomputed
-    key = result.key if result is not None else early.key if early is not None else None
-    shown = f", key {key[:_DIGITS]}" if key else ""
-    if result is not None and stop.answer.whole:
-        yield f"      in the cache{shown}"
-        if result.origin:
-            yield f"      found in {visible(result.origin)}"
-        elif stop.earlier is not None:
-            yield f"      {why_text.ran_in(*stop.earlier)}"
-        return
-    yield f"      not in the cache{shown}"
-    if stop.told is None:
-        yield "      there is no earlier build to compare with"
-        return
-    yield from why_text.told_of(stop.told, _CAUSES)
 
 
 def _count(changed: Sequence[Changed]) -> str:
@@ -155,25 +166,16 @@ def _item(one: Changed, name: str) -> str:
     return f"{shown}{size}{'  changed' if one.new is False else ''}"
 
 
-def _key(said: Key) -> Iterator[str]:
-    yield f"      {said.key or 'not known before its files are read'}"
-    if said.parts is None:
+def _reads(name: str, part: Any) -> Iterator[str]:
+    """What a step reads of an input: files, or all of it."""
+    if not isinstance(part, Mapping):
+        yield f"      reads   {visible(name)}  {part}"
         return
-    yield f"      base    {said.parts.get('base') or 'nothing'}"
-    for name, value in dict(said.parts.get("op", {})).items():
-        if name == "env":
-            yield from (f"      env     {why_text.short('='.join(pair))}" for pair in value)
-        elif value and name != "type":
-            yield f"      {name:<7} {why_text.short(json.dumps(value))}"
-    for name, part in dict(said.parts.get("parts", {})).items():
-        if isinstance(part, Mapping):
-            yield f"      reads   {visible(name)}"
-            for path, words in list(part.items())[:_MOST]:
-                yield f"        {visible(path)}  {visible(words)}"
-            if len(part) > _MOST:
-                yield f"        and {len(part) - _MOST} more"
-        else:
-            yield f"      reads   {visible(name)}  {part}"
+    yield f"      reads   {visible(name)}"
+    for path, words in list(part.items())[:_MOST]:
+        yield f"        {visible(path)}  {visible(words)}"
+    if len(part) > _MOST:
+        yield f"        and {len(part) - _MOST} more"
 
 
 def _step(step: RecordedStep) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minibuild.imagetools.edit import Image
 from minibuild.layer.layer import Layer
 from minibuild.record.made import image_of
 from minibuild.record.records import BuildRecord, Records
@@ -47,16 +46,12 @@ class Submission(NamedTuple):
         flag = f" --target {target}" if target else ""
         raise NotReady(f"build it first: minibuild build{flag} {self.name}")
 
-    def image(self, build: BuildRecord) -> Image:
-        """The image of a build. Raises `NotReady`."""
+    def layers(self, build: BuildRecord) -> Sequence[Layer]:
+        """The layers of its image, lowest first. Raises `NotReady`."""
         for output in build.outputs:
             if (image := image_of(self.worker.content, output)) is not None:
-                return image
+                return image.layers
         raise NotReady(f"the image is no longer in the store: minibuild build {self.name}")
-
-    def layers(self, build: BuildRecord) -> Sequence[Layer]:
-        """Its layers, lowest first."""
-        return self.image(build).layers
 
     def text(self, name: str) -> str:
         """A file of the folder. Raises `NotReady`."""

@@ -125,7 +125,7 @@ def _fetched(url: str, access: RegistryAccess) -> str:
         if len(data) > MAX_BYTES:
             break
     response.release_conn()
-    return _text(data, without_credentials(url), "Dockerfile")
+    return decoded(data, f"Dockerfile {without_credentials(url)}")
 
 
 def _named(name: str, value: str, directories: dict[str, str]) -> Context:
@@ -237,10 +237,11 @@ def read_open(fd: int, path: str, what: str) -> str:
         )
     with open(fd, "rb") as file:
         data = file.read(MAX_BYTES + 1)
-    return _text(data, path, what)
+    return decoded(data, f"{what} {path}")
 
 
-def _text(data: bytes, path: str, what: str) -> str:
+def decoded(data: bytes, what: str) -> str:
+    """The text of a definition, of which as many bytes were read as it may have, or one more."""
     if len(data) > MAX_BYTES:
-        raise DefinitionError(f"the {what} {path} is larger than {MAX_BYTES >> 20} MiB")
+        raise DefinitionError(f"the {what} is larger than {MAX_BYTES >> 20} MiB")
     return data.decode("utf-8", "surrogateescape")
