@@ -36,7 +36,7 @@ the time is set when the merge leaves the directory.""",
         Variation("an empty directory", linked("mkdir /d && touch -d @1000000000 /d", _OLD), (2,)),
         Variation(
             "no second link",
-            f"FROM busybox\nCOPY --link file1 /file1\nRUN {_MAKE}\nRUN {_OLD}\n",
+            linked(_MAKE, _OLD, second=""),
             (3,),
         ),
         Variation(

@@ -14,9 +14,15 @@ Recipe = str | Callable[[], State]
 one that needs the merge."""
 
 
-def linked(run: str, last: str, first: str = "COPY --link file1 /file1") -> str:
+def linked(
+    run: str,
+    last: str,
+    first: str = "COPY --link file1 /file1",
+    second: str = "COPY --link file3 /file3",
+) -> str:
     """The usual Dockerfile: the `last` RUN needs the merge of what `run` did and of COPY --link."""
-    return f"FROM busybox\n{first}\nRUN {run}\nCOPY --link file3 /file3\nRUN {last}\n"
+    lines = ("FROM busybox", first, f"RUN {run}", second, last and f"RUN {last}")
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 class Variation(NamedTuple):

@@ -1,23 +1,18 @@
 """The exhibit `link-followed`: the way out of the merge by a symlink."""
 
-from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation, linked
 from minibuild.snapshot.apply import Applier
 
-_LAST = "RUN test ! -L /x && test -e /x/file && test -e /file3\n"
-
-
-def _dockerfile(links: str, change: str, last: str = _LAST) -> str:
-    return f"""\
-FROM busybox AS links
-RUN mkdir /links && {links}
-FROM busybox
-COPY --link --from=links /links/ /
-RUN {change}
-COPY --link file3 /file3
-{last}"""
-
-
 _CHANGE = "rm /x && mkdir /x && echo > /x/file"
+_LAST = "test ! -L /x && test -e /x/file && test -e /file3"
+_FIRST = "COPY --link --from=links /links/ /"
+_SECOND = "COPY --link file3 /file3"
+
+
+def _dockerfile(links: str, change: str = _CHANGE, last: str = _LAST, second: str = _SECOND) -> str:
+    made = f"FROM busybox AS links\nRUN mkdir /links && {links}\n"
+    return made + linked(change, last, _FIRST, second)
+
 
 EXHIBIT = Exhibit(
     name="link-followed",
@@ -32,7 +27,7 @@ not through it. There is a second guard, so the defect ends in an error here and
 each directory on the way is opened with O_NOFOLLOW.""",
     condition=Quoted(Applier._type_of, '"link-followed"', 3),
     buildkit="Apply in snapshot/diffapply_linux.go asks os.Lstat; safeJoin is the second guard",
-    recipe=_dockerfile("ln -s / /links/x", _CHANGE),
+    recipe=_dockerfile("ln -s / /links/x"),
     files={"file3": "file3\n"},
     watched="RUN rm ",
     paths=("x", "x/file"),
@@ -44,33 +39,26 @@ each directory on the way is opened with O_NOFOLLOW.""",
         "after another COPY --link a step needs the files, so there is a merge",
     ),
     variations=(
-        Variation("a link to /bin", _dockerfile("ln -s /bin /links/x", _CHANGE)),
+        Variation("a link to /bin", _dockerfile("ln -s /bin /links/x")),
         Variation(
             "the link made by RUN",
-            f"FROM busybox\nRUN ln -s / /x\nRUN {_CHANGE}\nCOPY --link file3 /file3\n{_LAST}",
+            linked(_CHANGE, _LAST, "RUN ln -s / /x"),
             (1,),
         ),
-        Variation("a link to a file", _dockerfile("ln -s /bin/sh /links/x", _CHANGE), (2,)),
-        Variation("a link to nothing", _dockerfile("ln -s /no/where /links/x", _CHANGE), (2,)),
+        Variation("a link to a file", _dockerfile("ln -s /bin/sh /links/x"), (2,)),
+        Variation("a link to nothing", _dockerfile("ln -s /no/where /links/x"), (2,)),
         Variation(
             "a file in its place",
             _dockerfile(
                 "ln -s / /links/x",
                 "rm /x && echo > /x",
-                "RUN test ! -L /x && test -f /x && test -e /file3\n",
+                "test ! -L /x && test -f /x && test -e /file3",
             ),
             (3,),
         ),
         Variation(
             "no second link",
-            f"""\
-FROM busybox AS links
-RUN mkdir /links && ln -s / /links/x
-FROM busybox
-COPY --link --from=links /links/ /
-RUN {_CHANGE}
-RUN test ! -L /x && test -e /x/file
-""",
+            _dockerfile("ln -s / /links/x", last="test ! -L /x && test -e /x/file", second=""),
             (4,),
         ),
     ),

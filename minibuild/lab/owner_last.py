@@ -39,12 +39,7 @@ sudo and ping would stop working. The fix is the order.""",
         ),
         Variation(
             "no second link",
-            """\
-FROM busybox
-COPY --link file1 /file1
-RUN mkfifo /x && chmod 4755 /x
-RUN test -u /x
-""",
+            linked("mkfifo /x && chmod 4755 /x", "test -u /x", second=""),
             (4,),
         ),
     ),

@@ -59,12 +59,7 @@ finds it in the way. The fix is one condition: both numbers have to be that of a
         ),
         Variation(
             "no second link",
-            f"""\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x && {_SOCKET}
-RUN test -S /x
-""",
+            linked(f"rm -r /x && {_SOCKET}", "test -S /x", _LINKED, second=""),
             (4,),
         ),
     ),

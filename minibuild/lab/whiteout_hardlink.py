@@ -65,24 +65,12 @@ hardlinks together.""",
         ),
         Variation(
             "no second link",
-            """\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file1 /file2
-RUN test ! -e /file1 && test ! -e /file2
-""",
+            linked("rm /file1 /file2", "test ! -e /file1 && test ! -e /file2", _FIRST, second=""),
             (5,),
         ),
         Variation(
             "no step after it",
-            """\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file1 /file2
-COPY --link file3 /file3
-""",
+            linked("rm /file1 /file2", "", _FIRST),
             (5,),
         ),
         Variation(
