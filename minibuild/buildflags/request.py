@@ -8,6 +8,7 @@ options that there are not. Read next: `builder`.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from minibuild.buildflags.attributes import insist_on_text, listed
@@ -150,15 +151,6 @@ def _choice(*known: str) -> Reader:
     return read
 
 
-def _value(kind: type) -> Reader:
-    def read(name: str, value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise _wrong(name, value, f"a {kind.__name__}")
-        return _with_plain_paths(value)
-
-    return read
-
-
 def _with_plain_paths(value: Any) -> Any:
     """A value of the request with its paths as text."""
     if isinstance(value, os.PathLike):
@@ -187,16 +179,16 @@ def _parts(name: str, value: Any) -> list[Any]:
 
 
 def _several(
-    name: str, value: Any, kind: type[T], read: Callable[[str], Iterable[T]] | None = None
+    name: str, value: Any, kind: type[T], read: Callable[[str], T] | None = None
 ) -> tuple[T, ...]:
-    """The parts of an option: those of `kind` as they are, and words as `read` makes values of
-    them."""
+    """The parts of an option: those of `kind` as they are, and a text as `read` makes a value of
+    it."""
     found: list[T] = []
     for part in _parts(name, value):
         if isinstance(part, kind):
             found.append(_with_plain_paths(part))
         elif isinstance(part, str) and read is not None:
-            found += read(part)
+            found.append(read(part))
         else:
             raise _wrong(f"a part of {name}", part, f"{kind.__name__}{' or text' if read else ''}")
     return tuple(found)
@@ -244,16 +236,16 @@ def _annotations(name: str, value: Any) -> tuple[str, ...]:
 def _outputs(name: str, value: Any) -> tuple[Output, ...]:
     from minibuild.buildflags.output import checked_output, output
 
-    made = _several(name, value, Output, lambda text: (output(text),))
-    return tuple(checked_output(one) for one in made)
+    return tuple(map(checked_output, _several(name, value, Output, output)))
 
 
 def _platforms(name: str, value: Any) -> tuple[Platform, ...]:
-    def read(text: str) -> Iterable[Platform]:
-        return [host_platform() if w == "local" else parse_platform(w) for w in listed(text)]
+    def read(word: str) -> Platform:
+        return host_platform() if word == "local" else parse_platform(word)
 
+    parts = [listed(one) if isinstance(one, str) else (one,) for one in _parts(name, value)]
     try:
-        return tuple(dict.fromkeys(_several(name, value, Platform, read)))
+        return tuple(dict.fromkeys(_several(name, chain(*parts), Platform, read)))
     except DefinitionError as error:
         raise UsageError(error.message, hint=error.hint) from None
 
@@ -270,7 +262,7 @@ def _hosts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
 def _ulimits(name: str, value: Any) -> tuple[Ulimit, ...]:
     from minibuild.buildflags.steps import ulimit
 
-    return _several(name, value, Ulimit, lambda text: (ulimit(text),))
+    return _several(name, value, Ulimit, ulimit)
 
 
 def _resources(name: str, value: Any) -> Resources:
@@ -284,13 +276,13 @@ def _resources(name: str, value: Any) -> Resources:
 def _secrets(name: str, value: Any) -> tuple[Secret, ...]:
     from minibuild.buildflags.secret import secret
 
-    return _several(name, value, Secret, lambda text: (secret(text),))
+    return _several(name, value, Secret, secret)
 
 
 def _agents(name: str, value: Any) -> tuple[SshAgent, ...]:
     from minibuild.buildflags.secret import ssh
 
-    return _several(name, value, SshAgent, lambda text: (ssh(text),))
+    return _several(name, value, SshAgent, ssh)
 
 
 def _allowed(name: str, value: Any) -> frozenset[str]:
@@ -306,7 +298,7 @@ def _caches(name: str, value: Any) -> tuple[CachePlace, ...]:
     from minibuild.buildflags.places import cache_place, checked_place
 
     flag = name.replace("_", "-")
-    made = _several(name, value, CachePlace, lambda text: (cache_place(text, flag),))
+    made = _several(name, value, CachePlace, lambda text: cache_place(text, flag))
     return tuple(checked_place(one, flag) for one in made)
 
 
@@ -314,7 +306,7 @@ def _cache_mounts(name: str, value: Any) -> tuple[CacheMountPlace, ...]:
     from minibuild.buildflags.places import cache_mount_place, checked_place
 
     flag = name.replace("_", "-")
-    made = _several(name, value, CacheMountPlace, lambda text: (cache_mount_place(text, flag),))
+    made = _several(name, value, CacheMountPlace, lambda text: cache_mount_place(text, flag))
     return tuple(checked_place(one, flag) for one in made)
 
 
@@ -324,7 +316,7 @@ def _policies(name: str, value: Any) -> "tuple[Policy, ...]":
     from minibuild.buildflags.source_policy import read_policy_file
     from minibuild.graph.source_policy import Policy
 
-    return _several(name, value, Policy, lambda path: (read_policy_file(path),))
+    return _several(name, value, Policy, read_policy_file)
 
 
 def _attestations(name: str, value: Any) -> Attestations:
@@ -333,6 +325,12 @@ def _attestations(name: str, value: Any) -> Attestations:
     from minibuild.buildflags.attest import attestations
 
     return attestations("", "", _several(name, value, str))
+
+
+def _registries(name: str, value: Any) -> RegistryAccess:
+    if not isinstance(value, RegistryAccess):
+        raise _wrong(name, value, "a RegistryAccess")
+    return cast(RegistryAccess, _with_plain_paths(value))
 
 
 def _defect(name: str, value: Any) -> str:
@@ -371,7 +369,7 @@ READERS: Mapping[str, Reader] = {
     "jobs": _number,
     "keep_failed": _switch,
     "lab": _defect,
-    "registries": _value(RegistryAccess),
+    "registries": _registries,
     "graphs": _as_it_is,
     "source_policies": _policies,
     "cache_to": _caches,

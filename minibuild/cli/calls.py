@@ -45,11 +45,6 @@ class CallOption(NamedTuple):
     form: str = "text"
     ignore_status: bool = False
 
-    @property
-    def json(self) -> bool:
-        """Whether the answer is for programs."""
-        return self.form == "json"
-
 
 def parse_call(text: str) -> CallOption | None:
     """`METHOD[,format=json|text][,ignorestatus=BOOL]`; None if it is a build.
@@ -160,7 +155,7 @@ def write_answer(call: CallOption, found: Any, session: Session, place: str) -> 
         return 0
     lines, code = shown(call, found, place)
     session.say_lines(lines)
-    for line in () if call.json else failure(found, place):
+    for line in () if call.form == "json" else failure(found, place):
         session.tell(line)
     return code
 
@@ -176,10 +171,10 @@ def shown(call: CallOption, answer: Json, place: str) -> tuple[list[str], int]:
         from minibuild.buildkit.show import as_json, as_text
 
         definition = answer["definition"]
-        if call.json:
+        if call.form == "json":
             return [json.dumps(as_json(definition), indent=2, ensure_ascii=False)], code
         return list(as_text(definition)), code
-    if call.json:
+    if call.form == "json":
         return [json.dumps(answer, indent=2)], code
     if call.method == "targets":
         return _targets(answer), code

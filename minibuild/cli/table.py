@@ -35,9 +35,14 @@ def short_id(digest: str) -> str:
 
 def ago(moment: float, now: float | None = None) -> str:
     """A time in the past as people say it: `5 minutes ago`."""
-    seconds = max(0.0, (time.time() if now is None else now) - moment)
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if count != 1 else ''} ago"
-    return "just now"
+    seconds = (time.time() if now is None else now) - moment
+    return f"{length(seconds)} ago" if seconds >= 60 else "just now"
+
+
+def length(seconds: float) -> str:
+    """A time in its largest unit: `5 minutes`."""
+    count, unit = max(1, round(seconds)), "second"
+    for name, of_unit in (("minute", 60), ("hour", 3600), ("day", 86400)):
+        if seconds >= of_unit:
+            count, unit = int(seconds // of_unit), name
+    return f"{count} {unit}{'s' if count != 1 else ''}"

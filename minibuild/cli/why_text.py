@@ -6,7 +6,7 @@ Comes in: what `minibuild.record` found out. Goes out: lines, and plain data for
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minibuild.cli.table import ago, one_line
+from minibuild.cli.table import ago, length, one_line
 from minibuild.progress.console import visible
 from minibuild.record.blame import Origin
 from minibuild.record.causes import Cause
@@ -26,15 +26,6 @@ def short(text: str) -> str:
 def seconds(step: RecordedStep) -> str:
     """How long a step took."""
     return f"{step.seconds:.1f} s"
-
-
-def length(span_s: float) -> str:
-    """A time between two builds: `2 minutes`."""
-    text = ago(0.0, span_s)
-    if text.endswith(" ago"):
-        return text.removesuffix(" ago")
-    count = max(1, round(span_s))
-    return f"{count} second{'s' if count != 1 else ''}"
 
 
 # --- A story ---

@@ -31,33 +31,11 @@ class Conversions:
     """The last conversions of a process. Threads may share them."""
 
     def __init__(self) -> None:
-        self._kept: tuple[_Conversion, ...] = ()
+        self.kept: tuple[_Conversion, ...] = ()
 
     def known_to(self, frontend: Frontend) -> Frontend:
         """The frontend, which takes them into account."""
         return _Remembering(frontend, self)
-
-    def convert(
-        self, frontend: Frontend, request: FrontendRequest, resolver: ImageResolver, warn: Warn
-    ) -> FrontendResult:
-        """What `frontend.convert` returns, with the same findings."""
-        asked = type(frontend), request._replace(notes=_NO_NOTES)
-        for kept in self._kept:
-            if kept.asked == asked and kept.holds(resolver):
-                for finding in kept.findings:
-                    warn(finding)
-                return kept.result
-        images, findings = _NotingResolver(resolver), list[Finding]()
-
-        def note(finding: Finding) -> None:
-            findings.append(finding)
-            warn(finding)
-
-        result = frontend.convert(request, images, note)
-        made = _Conversion(asked, tuple(images.found), tuple(findings), result)
-        others = [kept for kept in self._kept if kept.asked != asked]
-        self._kept = (made, *others[: _MAX_KEPT - 1])
-        return result
 
 
 class _Conversion(NamedTuple):
@@ -90,16 +68,33 @@ class _NotingResolver(ImageResolver):
 class _Remembering(Frontend):
     """A frontend with earlier conversions."""
 
-    def __init__(self, frontend: Frontend, conversions: Conversions) -> None:
+    def __init__(self, frontend: Frontend, earlier: Conversions) -> None:
         self._frontend = frontend
-        self._conversions = conversions
+        self._earlier = earlier
         self.name, self.language = frontend.name, frontend.language
         self.version = frontend.version
 
     def convert(
         self, request: FrontendRequest, resolver: ImageResolver, warn: Warn
     ) -> FrontendResult:
-        return self._conversions.convert(self._frontend, request, resolver, warn)
+        """What the frontend returns, with the same findings."""
+        asked = type(self._frontend), request._replace(notes=_NO_NOTES)
+        for kept in self._earlier.kept:
+            if kept.asked == asked and kept.holds(resolver):
+                for finding in kept.findings:
+                    warn(finding)
+                return kept.result
+        images, findings = _NotingResolver(resolver), list[Finding]()
+
+        def note(finding: Finding) -> None:
+            findings.append(finding)
+            warn(finding)
+
+        result = self._frontend.convert(request, images, note)
+        made = _Conversion(asked, tuple(images.found), tuple(findings), result)
+        others = [kept for kept in self._earlier.kept if kept.asked != asked]
+        self._earlier.kept = (made, *others[: _MAX_KEPT - 1])
+        return result
 
     def epoch(self, request: FrontendRequest) -> Epoch:
         return self._frontend.epoch(request)

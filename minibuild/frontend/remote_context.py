@@ -24,24 +24,15 @@ from minibuild.session.request import BuildRequest
 from minibuild.solver.inputs import open_tree
 from minibuild.solver.solver import Solver
 from minibuild.source.source import Sources
-from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
-
-
-class FetchedContext(NamedTuple):
-    """The definition, complete, and vertices that were solved for it."""
-
-    definition: Definition
-    known: Mapping[Digest, VertexResult]
-
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def fetch_context(
     definition: Definition, request: BuildRequest, build: BuildContext, sources: Sources
-) -> FetchedContext:
-    """What is known once the context is here.
+) -> tuple[Definition, Mapping[Digest, VertexResult]]:
+    """The definition as it is once the context is here, and the vertices that were solved for it.
 
     The request's file is the Dockerfile's path in the context, empty for the usual name. Raises
     `DefinitionError`, and what fetching raises.
@@ -60,7 +51,7 @@ def fetch_context(
         raise
     tell = build.progress(vertex.digest).remark
     with open_tree(build, vertex, known[vertex.digest], tell) as tree:
-        return FetchedContext(completed(definition, request.file, tree), known)
+        return completed(definition, request.file, tree), known
 
 
 def completed(definition: Definition, file: str, tree: SourceTree) -> Definition:

@@ -10,13 +10,12 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import topological
 from minibuild.lab.build import Begun, begun, request_of, run
 from minibuild.lab.evidence import MergeRun, MountRow, Observation, Showing, Varied, look, obstacle
-from minibuild.lab.exhibit import Exhibit, Recipe, Variation
+from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.lab.kept import keep_half_made, write_map
 from minibuild.lab.place import own_place
 from minibuild.session.request import BuildRequest, RegistryAccess
@@ -28,14 +27,6 @@ from minibuild.worker.worker import Worker, open_worker
 
 _BASE_IMAGE = "busybox"
 _DELETED = ("a", "b", "c", "d")
-
-
-class ExhibitBuilder(NamedTuple):
-    """Where recipes of an exhibit are built."""
-
-    worker: Worker
-    request: BuildRequest
-    cancelled: threading.Event
 
 
 class Remounted(NamedTuple):
@@ -67,33 +58,36 @@ def show(
                 file.write(text)
         request = BuildRequest(context, contexts=_base(outer), registries=registries)
         with open_worker(os.path.join(place, "store")) as worker:
-            stage = ExhibitBuilder(worker, request, stop)
-            shown = yield from _shown(stage, exhibit, keep_half_made(place) if keep else None)
+            failed = keep_half_made(place) if keep else None
+            shown = yield from _shown(worker, request, stop, exhibit, failed)
             if keep:
                 write_map(worker, place, shown.with_fix, request.contexts)
         varied: list[Varied] = []
         with open_worker(os.path.join(place, "variations")) as worker:
-            stage = ExhibitBuilder(worker, request, stop)
             for variation in exhibit.variations:
-                varied.append(_varied(stage, exhibit, variation))
+                varied.append(_varied(worker, request, stop, exhibit, variation))
                 yield varied[-1]
         yield shown._replace(variations=tuple(varied))
 
 
 def _shown(
-    stage: ExhibitBuilder, exhibit: Exhibit, failed: Callable[[str], None] | None
+    worker: Worker,
+    request: BuildRequest,
+    stop: threading.Event,
+    exhibit: Exhibit,
+    failed: Callable[[str], None] | None,
 ) -> Generator[Part, None, Showing]:
     """The exhibit itself. Where it cannot be seen, that is said, and the rest is shown."""
-    snapshots = stage.worker.snapshots
-    with _begun(stage, exhibit.recipe) as made:
+    snapshots = worker.snapshots
+    with begun(worker, request_of(exhibit.recipe, request), stop) as made:
         upperdir = _upperdir(made, exhibit.watched)
         entries = look(upperdir, exhibit.paths, snapshots.whiteouts)
-        store, unable = stage.worker.store.root, obstacle(exhibit, entries, snapshots.name)
+        store, unable = worker.store.root, obstacle(exhibit, entries, snapshots.name)
         seen = Observation(store, snapshots.name, upperdir, entries, unable)
         yield seen
         rows: tuple[MountRow, ...] = ()
         if exhibit.shared_inode and not seen.unable:
-            rows = two_mounts(stage.worker)
+            rows = two_mounts(worker)
             yield Remounted(rows)
         old = policy_for(exhibit.name)._replace(failed=failed)
         without_fix = run(made, old, "without the fix")
@@ -101,10 +95,6 @@ def _shown(
         with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
         yield with_fix
     return Showing(exhibit, seen, rows, without_fix, with_fix, ())
-
-
-def _begun(stage: ExhibitBuilder, recipe: Recipe) -> AbstractContextManager[Begun]:
-    return begun(stage.worker, request_of(recipe, stage.request), stage.cancelled)
 
 
 def _base(outer: Worker) -> dict[str, str]:
@@ -148,18 +138,24 @@ def two_mounts(worker: Worker) -> tuple[MountRow, ...]:
     return tuple(found)
 
 
-def _varied(stage: ExhibitBuilder, exhibit: Exhibit, variation: Variation) -> Varied:
-    if variation.needs_devices and (reason := _no_devices(stage)):
+def _varied(
+    worker: Worker,
+    request: BuildRequest,
+    stop: threading.Event,
+    exhibit: Exhibit,
+    variation: Variation,
+) -> Varied:
+    if variation.needs_devices and (reason := _no_devices(worker)):
         return Varied(variation, None, None, reason)
-    with _begun(stage, variation.recipe) as made:
+    with begun(worker, request_of(variation.recipe, request), stop) as made:
         without_fix = run(made, policy_for(exhibit.name), "without the fix")
         with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
     return Varied(variation, without_fix, with_fix)
 
 
-def _no_devices(stage: ExhibitBuilder) -> str:
+def _no_devices(worker: Worker) -> str:
     """Why a step cannot make a device node, found by making one."""
-    path = stage.worker.store.ingest_path()
+    path = worker.store.ingest_path()
     try:
         os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 0))
     except PermissionError:
