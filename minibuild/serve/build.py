@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
-from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
+from minibuild.events import Warned
 from minibuild.frontend.conversions import Conversions
 from minibuild.linux.beneath import remove_path
 from minibuild.serve.answers import answer_of, failure_of, op_of
@@ -28,10 +26,8 @@ from minibuild.serve.children import Children, Rest
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
-from minibuild.serve.filesync import receive
 from minibuild.serve.history import BuildHistory
 from minibuild.serve.lending import with_logins
-from minibuild.serve.listing import Listing
 from minibuild.serve.llb import platform_warnings, returned
 from minibuild.serve.outputs import (
     asked_exporters,
@@ -43,7 +39,7 @@ from minibuild.serve.outputs import (
 from minibuild.serve.policies import policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.records import record_of
-from minibuild.serve.session import Session, Sessions, is_absent
+from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream
 from minibuild.session.request import (
     ENTITLEMENTS,
@@ -289,35 +285,6 @@ class Build:
         if name not in self.results:
             raise Failure(f"no such ref: {name}")
         return self.results[name]
-
-    def receive(
-        self,
-        session: Session,
-        wanted: Wanted,
-        place: str,
-        info: VertexInfo,
-        asked: ClientCall | None = None,
-    ) -> str:
-        """Get a folder of the client, and report how far that is. Returns its revision. One that
-        was `asked` for already is not kept. Raises `Failure`."""
-        began = time.time()
-        self.status(Planned((info,)))
-        self.status(Started(info.digest, began))
-
-        def report(size_bytes: int, completed: float | None = None) -> None:
-            part = f"transferring {wanted.name}:"
-            self.status(Status(info.digest, part, size_bytes, 0, "B", began, completed))
-
-        listing = Listing(place if asked is None else "")
-        try:
-            received = receive(session, wanted, place, report, listing, asked)
-        except Failure as failure:
-            error = "" if is_absent(failure) else failure.message
-            self.status(Completed(info.digest, time.time(), error=error))
-            raise
-        report(received, time.time())
-        self.status(Completed(info.digest, time.time()))
-        return listing.revision
 
     def run(self, result: Any) -> dict[str, str]:
         """Build what the client handed back, and send the outputs. Returns the answer. Raises

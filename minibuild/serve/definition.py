@@ -27,7 +27,7 @@ from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import Attributes, options
-from minibuild.serve.filesync import UPLOADED, ask_for, fetch_upload
+from minibuild.serve.filesync import UPLOADED, ask_for, fetch_upload, receive
 from minibuild.serve.lending import image_names
 from minibuild.serve.policies import allowed_folder
 from minibuild.serve.prepared import MAIN
@@ -247,7 +247,7 @@ class _Asked:
         self, build: "Build", calls: ExitStack, local: str, paths: Sequence[str], name: str
     ) -> None:
         self._info = VertexInfo(digest_strings([build.asked.Ref, local, name]), name)
-        self._build, self._session = build, build.session_of(local)
+        self._status, self._session = build.status, build.session_of(local)
         self._wanted = Wanted(local, paths, again=True)
         self._call = ask_for(self._session, self._wanted)
         calls.callback(self._call.cancel)
@@ -255,7 +255,7 @@ class _Asked:
     def receive(self, place: str) -> None:
         """Make a folder what was asked for. Raises `Failure`."""
         os.makedirs(place, exist_ok=True)
-        self._build.receive(self._session, self._wanted, place, self._info, self._call)
+        receive(self._status, self._session, self._wanted, place, self._info, self._call)
 
 
 def _text(path: str) -> str:

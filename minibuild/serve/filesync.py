@@ -9,17 +9,19 @@ Read next: `attributes`.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from minibuild.buildkit.messages import ClientCall, whole
 from minibuild.buildkit.packets import FIN, Receiver, Wanted
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.buildkit.sender import sent
+from minibuild.events import Report, VertexInfo
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
+from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.serve.listing import Listing
-from minibuild.serve.session import Session
+from minibuild.serve.session import Session, is_absent
 
 UPLOADED = "http://buildkit-session/"
 """Where a client says its standard input is."""
@@ -37,46 +39,80 @@ def ask_for(session: Session, wanted: Wanted) -> ClientCall:
 
 
 def receive(
+    status: Report,
     session: Session,
     wanted: Wanted,
     folder: str,
-    report: Callable[[int], None],
-    known: Listing,
-    asked: ClientCall | None,
-) -> int:
-    """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
-    called with the number of those so far, now and then. `known` is what the folder has already.
-    The client may have been `asked` before.
-
-    Raises `Failure`, also for what a client must not send.
-    """
-    packet = api_type("Packet")
+    info: VertexInfo,
+    asked: ClientCall | None = None,
+) -> str:
+    """Make `folder` what the client's folder is, and report how far that is. Returns its revision.
+    One that was `asked` for already is not kept. Raises `Failure`, also for what a client must not
+    send."""
     call = ask_for(session, wanted) if asked is None else asked
+    known, absent = Listing(folder if asked is None else ""), None
+    with reported(status, info) as progress:
+        try:
+            came = _Counted(call.data(), progress, wanted.name)
+            _receive(call, wanted, folder, known, came)
+            came.report(done=True)
+        except Failure as failure:
+            if not is_absent(failure):
+                raise
+            absent = failure  # which is shown as no error
+        except OSError as error:  # a name that is too long, a full disk
+            reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
+            raise Failure(reason) from None
+        finally:
+            call.cancel()
+    if absent is not None:
+        raise absent
+    return known.revision
+
+
+def _receive(
+    call: ClientCall, wanted: Wanted, folder: str, known: Listing, came: Iterable[bytes]
+) -> None:
+    packet, flags = api_type("Packet"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     if wanted.again:
         known.passed()
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    try:
-        with closing_fd(os.open(folder, flags)) as root, Cursor(root) as cursor:
-            receiver = Receiver(cursor, again=wanted.again)
-            came = _Counted(call.data(), report)
-            for batch in whole(known.unknown(came)):
-                if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
-                    break
-                if requests := receiver.asked():
-                    # The client may read on only when we do: waiting here could be for ever.
-                    call.send(*requests, wait=False)
-            if known.is_whole:
-                call.send(packet(type=FIN))
-                next(iter(call), None)  # its last word
-            else:
-                receiver.check_end()
-                known.save()
-            return came.size_bytes
-    except OSError as error:  # a name that is too long, a full disk
-        reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
-        raise Failure(reason) from None
-    finally:
-        call.cancel()
+    with closing_fd(os.open(folder, flags)) as root, Cursor(root) as cursor:
+        receiver = Receiver(cursor, again=wanted.again)
+        for batch in whole(known.unknown(came)):
+            if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
+                break
+            if requests := receiver.asked():
+                # The client may read on only when we do: waiting here could be for ever.
+                call.send(*requests, wait=False)
+        if known.is_whole:
+            call.send(packet(type=FIN))
+            next(iter(call), None)  # its last word
+        else:
+            receiver.check_end()
+            known.save()
+
+
+class _Counted:
+    """Parts of what is received, whose size so far is reported now and then."""
+
+    def __init__(self, parts: Iterable[bytes], progress: ProgressWriter, name: str) -> None:
+        self._parts = parts
+        self._progress = progress
+        self._name = f"transferring {name}:"
+        self._began = time.time()
+        self._size_bytes = 0
+
+    def report(self, *, done: bool = False) -> None:
+        self._progress.status(self._name, self._size_bytes, 0, "B", self._began, done=done)
+
+    def __iter__(self) -> Iterator[bytes]:
+        due = time.monotonic() + _REPORT_S
+        for data in self._parts:
+            self._size_bytes += len(data)
+            yield data
+            if time.monotonic() > due:
+                self.report()
+                due = time.monotonic() + _REPORT_S
 
 
 def fetch_upload(session: Session, url: str, path: str) -> None:
@@ -87,24 +123,6 @@ def fetch_upload(session: Session, url: str, path: str) -> None:
     with open(path, "wb") as file:
         for message in call:
             file.write(message.data)
-
-
-class _Counted:
-    """Parts of what is received; `report` is called with their size so far, now and then."""
-
-    def __init__(self, parts: Iterable[bytes], report: Callable[[int], None]) -> None:
-        self._parts = parts
-        self._report = report
-        self.size_bytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        due = time.monotonic() + _REPORT_S
-        for data in self._parts:
-            self.size_bytes += len(data)
-            yield data
-            if time.monotonic() > due:
-                self._report(self.size_bytes)
-                due = time.monotonic() + _REPORT_S
 
 
 # --- To the client ---

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import SourceText
+from minibuild.serve.filesync import receive
 from minibuild.serve.lending import agents, secrets
 from minibuild.serve.needs import Needs
 from minibuild.session.request import BuildRequest, FrontendCall
@@ -95,7 +96,8 @@ class Prepared:
         wanted = self._needs.wanted.get(name)
         if wanted is not None:
             info = self._needs.vertices[name]
-            revision = build.receive(session, wanted._replace(name=local), place, info)
+            wanted = wanted._replace(name=local)
+            revision = receive(build.status, session, wanted, place, info)
             if revision:
                 revisions[name] = revision
         return place
