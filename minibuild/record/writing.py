@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from minibuild import __version__
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import BuildError, SourceText
@@ -70,7 +71,7 @@ def document_of(
     """What a record says of a build when it begins."""
     return {
         "format": FORMAT,
-        "minibuild": version(),
+        "minibuild": __version__,
         "started": began,
         "context": context,
         "file": request.file,
@@ -86,13 +87,6 @@ def document_of(
 def build_id(place: str, name: str) -> str:
     """What people call a record."""
     return digest_strings((place, name))[7:15]
-
-
-def version() -> str:
-    """The version of this program."""
-    from minibuild import __version__
-
-    return __version__
 
 
 # --- Vertices ---

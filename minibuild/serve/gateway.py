@@ -35,7 +35,6 @@ from minibuild.serve.needs import Needs
 from minibuild.serve.policies import SourceJudge, guarded, judge_of, policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.session.request import BuildRequest, FrontendCall
-from minibuild.startup.tuples import NamedTuple
 
 Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
 """Makes lines and an exit code of the answer to a question."""
@@ -96,12 +95,11 @@ class Gateway:
         made = with_logins(build, made, definition.image_names())
         if method is not None:
             return self._answer(build, made, method)
-        needs = Needs()
-        made, parts = _parts(build, made)
-        for part in parts:
-            needs.add(part.definition)
-        prepared = Prepared(made, definition.folders, needs, calls=(call,))
-        return _result(build, prepared, parts)
+        whole, judge = Prepared(made, definition.folders, Needs(), calls=(call,)), judge_of(build)
+        for platform in made.platforms or (None,):
+            _add_part(build, whole, platform, judge)
+        whole.request = _judged(made, judge)
+        return _result(build, whole)
 
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
         answer = ask(build, made, method, judge_of(build))
@@ -116,52 +114,36 @@ def _said(metadata: Mapping[str, bytes]) -> Any:
     return result
 
 
-class _Part(NamedTuple):
-    """What a Dockerfile means for one platform: a request, and as LLB with the image's config."""
-
-    request: BuildRequest
-    definition: Any
-    config: bytes
-
-
-def _parts(build: Build, made: BuildRequest) -> tuple[BuildRequest, list[_Part]]:
-    """The parts of a request, and that with what the client's judge of sources said of them."""
-    judge = judge_of(build)
-    parts = [_part(build, made, platform, judge) for platform in made.platforms or (None,)]
-    return _judged(made, judge), parts
-
-
 def _judged(made: BuildRequest, judge: SourceJudge | None) -> BuildRequest:
     if judge is None:
         return made
     return made._replace(source_policies=(*made.source_policies, *judge.policies))
 
 
-def _part(
-    build: Build, made: BuildRequest, platform: Platform | None, judge: SourceJudge | None
-) -> _Part:
-    """Raises `Failure`."""
+def _add_part(
+    build: Build, whole: Prepared, platform: Platform | None, judge: SourceJudge | None
+) -> None:
+    """Add what a Dockerfile means for one platform. Raises `Failure`."""
+    made = whole.request
     arguments = {k: v for k, v in made.build_args.items() if k != "BUILDKIT_MULTI_PLATFORM"}
     single = made._replace(platforms=(platform,) if platform else (), build_args=arguments)
     answer = ask(build, single, "llb", judge)
     definition = api_type("Definition").FromString(answer["definition"])
-    return _Part(_judged(single, judge), definition, answer["config"])
+    whole.add_part(_judged(single, judge), definition, answer["config"])
 
 
-def _result(build: Build, whole: Prepared, parts: Sequence[_Part]) -> Any:
+def _result(build: Build, whole: Prepared) -> Any:
     """The results of a Dockerfile: one, or one for each platform."""
     result = api_type("Result")()
     if not whole.request.multi_platform:
-        (part,) = parts
-        whole.definition, whole.config = part.definition, part.config
-        _offer(build, result.ref, whole, part.definition)
+        (part,) = whole.parts
+        _offer(build, result.ref, part, part.definition)
         result.metadata[CONFIG] = part.config
         return result
     names = []
-    for part in parts:
+    for part in whole.parts:
         platform = (*part.request.platforms, host_platform())[0]
-        prepared = whole.part(part.request, part.definition, part.config)
-        _offer(build, result.refs.refs[str(platform)], prepared, part.definition)
+        _offer(build, result.refs.refs[str(platform)], part, part.definition)
         result.metadata[f"{CONFIG}/{platform}"] = part.config
         names.append({"ID": str(platform), "Platform": platform_to_json(platform)})
     result.metadata[PLATFORMS] = json.dumps({"Platforms": names}).encode()

@@ -181,10 +181,11 @@ def _several(
     prepared = [build.result(refs[name].id) if refs[name].id else None for name, _ in names]
     said = {name: attestations_of(build, result, name) for name, _ in names}
     first = None if any(said.values()) else prepared[0] if prepared else None
-    if first is not None and first.whole is not None and len(first.whole.parts) == len(names):
+    whole = None if first is None else first.whole
+    if whole is not None and whole.request.multi_platform and prepared == whole.parts:
         configs = [metadata.get(f"{CONFIG}/{name}", b"") for name, _ in names]
-        if prepared == first.whole.parts and configs == [part.config for part in prepared if part]:
-            return first.whole
+        if configs == [part.config for part in whole.parts]:
+            return whole
     parts = [
         _part(build, one, metadata, f"/{name}", platform or named_platform(name), said[name])
         for one, (name, platform) in zip(prepared, names, strict=True)

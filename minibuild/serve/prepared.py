@@ -26,8 +26,8 @@ class Prepared:
     """One result that a client may ask for. `folders` maps contexts to the client's names, and
     `sources` names to the texts that a graph of the client was made from. `definition` is the
     graph as the client knows it, with the `config` of its image, and `calls` are what the client
-    asked for to get it, of all images or of each. The results of one Dockerfile for
-    several platforms are one `whole`."""
+    asked for to get it, of all images or of each. The results of one Dockerfile, one for each
+    platform, are `parts` of one `whole`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Prepared:
         self.definition = definition
         self.config = config
         self.whole: Prepared | None = None
-        self.parts: list[Prepared | None] = []
+        self.parts: list[Prepared] = []
         self.sources = sources
         self._folders = folders
         self._needs = needs
@@ -54,16 +54,16 @@ class Prepared:
     @property
     def definitions(self) -> Sequence[Any]:
         """The graphs of it, or of its parts."""
-        found = [self.definition, *(part.definition for part in self.parts if part is not None)]
+        found = [self.definition, *(part.definition for part in self.parts)]
         return [definition for definition in found if definition is not None]
 
-    def part(self, request: BuildRequest, definition: Any, config: bytes) -> "Prepared":
-        """One of the results that this is the whole of."""
+    def add_part(self, request: BuildRequest, definition: Any, config: bytes) -> None:
+        """Add one of the results that this is the whole of."""
+        self._needs.add(definition)
         needs, sources = self._needs, self.sources
         made = Prepared(request, self._folders, needs, sources, definition, config, self.calls)
         made.whole = self
         self.parts.append(made)
-        return made
 
     def complete(self, build: "Build") -> BuildRequest:
         """The request with all that the client has. Raises `Failure`."""

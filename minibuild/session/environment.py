@@ -27,8 +27,24 @@ class Environment(NamedTuple):
 
     @property
     def root(self) -> str:
-        """The folder for all state."""
-        return default_root(self)
+        """The folder for all state.
+
+        `MINIBUILD_ROOT`, else the system's state folder for root, else the XDG data folder, else
+        one below the home folder if that can be written to, else one of the user's own in /var/tmp.
+        """
+        variables = self.variables
+        if root := variables.get("MINIBUILD_ROOT"):
+            return os.path.abspath(root)
+        if self.uid == 0:
+            return "/var/lib/minibuild"
+        data = variables.get("XDG_DATA_HOME", "")
+        # The specification has relative paths in this variable ignored.
+        if os.path.isabs(data):
+            return os.path.join(data, "minibuild")
+        home = variables.get("HOME", "")
+        if os.path.isabs(home) and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+            return os.path.join(home, ".local", "share", "minibuild")
+        return _private_folder(f"/var/tmp/minibuild-{self.uid}", self.uid)
 
     @property
     def term(self) -> str:
@@ -81,27 +97,6 @@ class Environment(NamedTuple):
 def read_environment() -> Environment:
     """The environment of this process."""
     return Environment(dict(os.environ), os.getuid())
-
-
-def default_root(environment: Environment) -> str:
-    """The folder for all state.
-
-    `MINIBUILD_ROOT`, else the system's state folder for root, else the XDG data folder, else one
-    below the home folder if that can be written to, else one of the user's own in /var/tmp.
-    """
-    variables = environment.variables
-    if root := variables.get("MINIBUILD_ROOT"):
-        return os.path.abspath(root)
-    if environment.uid == 0:
-        return "/var/lib/minibuild"
-    data = variables.get("XDG_DATA_HOME", "")
-    # The specification has relative paths in this variable ignored.
-    if os.path.isabs(data):
-        return os.path.join(data, "minibuild")
-    home = variables.get("HOME", "")
-    if os.path.isabs(home) and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
-        return os.path.join(home, ".local", "share", "minibuild")
-    return _private_folder(f"/var/tmp/minibuild-{environment.uid}", environment.uid)
 
 
 def _private_folder(path: str, uid: int) -> str:

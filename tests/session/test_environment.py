@@ -7,7 +7,7 @@ import pytest
 
 from minibuild.errors import HostError
 from minibuild.session import environment as module
-from minibuild.session.environment import Environment, default_root
+from minibuild.session.environment import Environment
 
 ME = 1000
 
@@ -23,26 +23,26 @@ ME = 1000
     ],
 )
 def test_root(variables: dict[str, str], uid: int, root: str) -> None:
-    assert default_root(Environment(variables, uid)) == root
+    assert Environment(variables, uid).root == root
 
 
 def test_a_relative_root_is_below_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert default_root(Environment({"MINIBUILD_ROOT": "s"}, ME)) == str(tmp_path / "s")
+    assert Environment({"MINIBUILD_ROOT": "s"}, ME).root == str(tmp_path / "s")
 
 
 @pytest.mark.parametrize("data_home", ["", "relative"])
 def test_home(tmp_path: Path, data_home: str) -> None:
     """A relative XDG_DATA_HOME is to be ignored, says the specification."""
     environment = Environment({"HOME": str(tmp_path), "XDG_DATA_HOME": data_home}, ME)
-    assert default_root(environment) == str(tmp_path / ".local/share/minibuild")
+    assert environment.root == str(tmp_path / ".local/share/minibuild")
 
 
 def test_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = []
     monkeypatch.setattr(module, "_private_folder", lambda path, uid: made.append(path) or path)
     for home in ("/nonexistent", "", "relative"):
-        root = default_root(Environment({"HOME": home}, 65534))
+        root = Environment({"HOME": home}, 65534).root
         assert root == "/var/tmp/minibuild-65534"
     assert len(made) == 3
 
