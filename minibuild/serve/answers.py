@@ -14,7 +14,7 @@ from typing import Any
 
 from minibuild.buildkit.proto import messages
 from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
-from minibuild.digest import Digest, digest_bytes
+from minibuild.digest import Digest, InvalidDigest, digest_bytes
 from minibuild.errors import BuildError, Cancelled, StepFailed
 from minibuild.graph.reference import parse_reference
 from minibuild.session.request import BuildResult, Output
@@ -57,11 +57,13 @@ def failure_of(
 
 @contextmanager
 def as_failures() -> Iterator[None]:
-    """Raise a build's errors in the block as a client understands them."""
+    """Raise a build's errors in the block as a client understands them; also what is no digest."""
     try:
         yield
     except BuildError as error:
         raise failure_of(error) from None
+    except InvalidDigest as error:
+        raise Failure(str(error)) from None
 
 
 def op_of(definitions: Iterable[Any], step: Digest | None, name: str) -> Any:

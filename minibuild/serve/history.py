@@ -18,13 +18,13 @@ from typing import Any
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.digest import (
     Digest,
-    InvalidDigest,
     digest_bytes,
     digest_hex,
     digest_strings,
     parse_digest,
 )
 from minibuild.linux.descriptors import replacing
+from minibuild.serve.answers import as_failures
 from minibuild.serve.past import Past
 from minibuild.serve.records import add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
@@ -236,10 +236,8 @@ class BuildHistory:
 
     def _blob(self, digest: str) -> str:
         """The path of a blob. Raises `Failure`."""
-        try:
+        with as_failures():
             return os.path.join(self._blobs, digest_hex(parse_digest(digest)))
-        except InvalidDigest as error:
-            raise Failure(str(error)) from None
 
     def blobs(self) -> list[Digest]:
         """The blobs that there are."""

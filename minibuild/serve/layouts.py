@@ -7,16 +7,21 @@ Rules: moby/buildkit `session/content`; containerd `api/services/content/v1/cont
 Read next: `build`.
 """
 
-import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from minibuild.buildkit.rpc import Failure, api_type
-from minibuild.digest import digest_strings, parse_digest
+from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.rpc import api_type
+from minibuild.digest import Digest, digest_strings, parse_digest
 from minibuild.image.layout_folder import LayoutFolder
-from minibuild.oci.model import OCI_MANIFEST, Descriptor
+from minibuild.oci.content import BlobFolder, BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
+from minibuild.oci.model import OCI_INDEX, OCI_MANIFEST, Descriptor, is_index
+from minibuild.oci.transfer import blobs_of
+from minibuild.serve.answers import as_failures
 from minibuild.serve.session import Session
 
 if TYPE_CHECKING:
@@ -27,7 +32,7 @@ _INFO = "/containerd.services.content.v1.Content/Info"
 _WRITE = "/containerd.services.content.v1.Content/Write"
 _STAT, _DATA, _COMMIT = range(3)
 _CHUNK_BYTES = 1 << 20
-_DOCUMENT_BYTES = 4 << 20
+_BLOBS = "blobs/sha256"
 _LAYOUT = "oci-layout://"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -54,12 +59,15 @@ def fetch_layout(session: Session, store: str, digest: str, place: str) -> str:
     folder = os.path.join(place, f"layout-{name}")
     if os.path.exists(os.path.join(folder, "index.json")):
         return folder
-    reader = _Reader(session, store, folder)
-    os.makedirs(os.path.join(folder, "blobs", "sha256"), exist_ok=True)
-    size = reader.size(digest)
-    kind = reader.document(digest, size).get("mediaType", OCI_MANIFEST)
-    with LayoutFolder(folder).locked() as layout:
-        layout.give_name("latest", Descriptor(str(kind), parse_digest(digest), size), drop=False)
+    source = _ClientBlobs(session, store)
+    with as_failures(), LayoutFolder(folder).locked() as layout:
+        top = Descriptor("", parse_digest(digest), source.size(Digest(digest)))
+        for blob in blobs_of(source, top):
+            layout.put_blob(blob, source)
+        data = read_document(BlobFolder(os.path.join(folder, _BLOBS)), top, MAX_DOCUMENT_BYTES)
+        kind = parse_document(data, digest)["mediaType"].text()
+        kind = kind or (OCI_INDEX if is_index(data, "", digest) else OCI_MANIFEST)
+        layout.give_name("latest", top._replace(media_type=kind), drop=False)
     return folder
 
 
@@ -68,7 +76,7 @@ def send_layout(session: Session, store: str, folder: str) -> Mapping[str, Any]:
     `Failure`."""
     with open(os.path.join(folder, "index.json"), "rb") as file:
         manifests = json.load(file)["manifests"]
-    blobs = os.path.join(folder, "blobs", "sha256")
+    blobs = os.path.join(folder, _BLOBS)
     for name in sorted(os.listdir(blobs)):
         _send_blob(session, store, os.path.join(blobs, name), f"sha256:{name}")
     found: Mapping[str, Any] = manifests[0]
@@ -92,72 +100,47 @@ def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
     call.delivered()
 
 
-class _Reader:
-    """Reads blobs of a client's store into a layout."""
+class _ClientBlobs(BlobSource):
+    """The blobs of a client's store."""
 
-    def __init__(self, session: Session, store: str, folder: str) -> None:
+    def __init__(self, session: Session, store: str) -> None:
         self._session = session
         self._metadata = [("buildkit-attachable-store-id", store)]
-        self._folder = folder
-        self._seen: set[str] = set()
 
-    def size(self, digest: str) -> int:
+    def size(self, digest: Digest) -> int:
+        """How large a blob is. Raises `Failure`."""
         asked = api_type("ContentInfoRequest")(digest=digest)
         answer = self._session.call(_INFO, asked, "ContentInfoResponse", self._metadata)
         return int(answer.info.size)
 
-    def document(self, digest: str, size: int) -> Mapping[str, Any]:
-        """A manifest or an index, with all that it names."""
-        if size > _DOCUMENT_BYTES:
-            raise Failure(f"{digest} is too large for a manifest")
-        path = self._blob(digest, size)
-        try:
-            with open(path, "rb") as file:
-                found = json.load(file)
-            for descriptor in _descriptors(found):
-                name, bytes_ = str(descriptor["digest"]), int(descriptor["size"])
-                if name in self._seen:
-                    continue
-                if str(descriptor.get("mediaType", "")).endswith(
-                    (
-                        "manifest.v1+json",
-                        "index.v1+json",
-                        "manifest.v2+json",
-                        "manifest.list.v2+json",
-                    )
-                ):
-                    self.document(name, bytes_)
-                else:
-                    self._blob(name, bytes_)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Failure(f"{digest} is no manifest: {error}") from None
-        assert isinstance(found, dict)
-        return found
-
-    def _blob(self, digest: str, size: int) -> str:
-        algorithm, _, hexadecimal = digest.partition(":")
-        if algorithm != "sha256" or len(hexadecimal) != 64 or not hexadecimal.isalnum():
-            raise Failure(f"invalid digest {digest!r}")
-        self._seen.add(digest)
-        path = os.path.join(self._folder, "blobs", "sha256", hexadecimal)
-        asked = api_type("ContentReadRequest")(digest=digest, size=size)
-        hashed = hashlib.sha256()
-        with open(path, "wb") as file:
-            call = self._session.open(_READ, "ContentReadResponse", self._metadata)
-            call.send(asked)
-            call.finish()
-            for message in call:
-                hashed.update(message.data)
-                if file.tell() + len(message.data) > size:
-                    raise Failure(f"{digest} is larger than the client said")
-                file.write(message.data)
-        if hashed.hexdigest() != hexadecimal:
-            raise Failure(f"the client sent other bytes than {digest}")
-        return path
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """See `BlobSource.open`. Raises `Failure`."""
+        call = self._session.open(_READ, "ContentReadResponse", self._metadata)
+        size = descriptor.size - offset
+        call.send(
+            api_type("ContentReadRequest")(digest=descriptor.digest, offset=offset, size=size)
+        )
+        call.finish()
+        return io.BufferedReader(_Incoming(call), _CHUNK_BYTES)
 
 
-def _descriptors(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from document.get("manifests") or ()
-    yield from document.get("layers") or ()
-    if document.get("config"):
-        yield document["config"]
+class _Incoming(io.RawIOBase):
+    """The bytes of a blob as they come."""
+
+    def __init__(self, call: ClientCall) -> None:
+        self._call = call
+        self._parts = (message.data for message in call if message.data)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or memoryview(next(self._parts, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        self._call.cancel()
+        super().close()

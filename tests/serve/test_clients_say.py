@@ -1,6 +1,7 @@
 """What a client says beside its definition: policies, exporters in its session, an archive."""
 
 import io
+import json
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -227,6 +228,77 @@ def test_a_dockerfile_beside_an_archive(server: str, context: Path) -> None:
         ".dockerignore",
         "a",
     ]
+
+
+def layout_services(top: bytes, layer: bytes, config: bytes, manifest: bytes) -> Any:
+    """A store with an image, of which the layer may be another one."""
+    blobs = {digest_bytes(data): data for data in (top, config, manifest)}
+    blobs[digest_bytes(LAYER)] = layer
+
+    def info(request: Any, context: Any) -> Any:
+        return TYPES["ContentInfoResponse"](
+            info={"digest": request.digest, "size": len(blobs[request.digest])}
+        )
+
+    def read(request: Any, context: Any) -> Iterator[Any]:
+        for at in range(0, len(blobs[request.digest]), 1000):
+            yield TYPES["ContentReadResponse"](data=blobs[request.digest][at : at + 1000])
+
+    asked, answer = TYPES["ContentReadRequest"], TYPES["ContentReadResponse"]
+    reading = grpc.unary_stream_rpc_method_handler(read, asked.FromString, answer.SerializeToString)
+    sizes = unary(info, TYPES["ContentInfoRequest"], TYPES["ContentInfoResponse"])
+    return {"containerd.services.content.v1.Content": {"Info": sizes, "Read": reading}}
+
+
+def tar(name: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return data.getvalue()
+
+
+LAYER = tar("x")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (LAYER, ""),
+        (tar("y"), "has the digest sha256:"),
+        (LAYER + b"z", "is larger than the"),
+        (LAYER[:-1], "has 10239 bytes, and its descriptor says 10240"),
+    ],
+    ids=["right", "other", "longer", "shorter"],
+)
+def test_an_image_in_a_layout_of_a_client(
+    server: str, context: Path, layer: bytes, message: str
+) -> None:
+    """By an index, which need not say that it is one."""
+    here, kind = host_platform(), "application/vnd.oci.image."
+    config = json.dumps(
+        {"os": here.os, "architecture": here.architecture,
+         "rootfs": {"type": "layers", "diff_ids": [digest_bytes(LAYER)]}}
+    ).encode()  # fmt: skip
+
+    def described(name: str, data: bytes) -> dict[str, Any]:
+        return {"mediaType": kind + name, "digest": digest_bytes(data), "size": len(data)}
+
+    parts = {"config": described("config.v1+json", config),
+             "layers": [described("layer.v1.tar", LAYER)]}  # fmt: skip
+    manifest = json.dumps({"schemaVersion": 2, **parts}).encode()
+    listed = [described("manifest.v1+json", manifest)]
+    top = json.dumps({"schemaVersion": 2, "manifests": listed}).encode()
+    client = client_of(server, context, layout_services(top, layer, config, manifest))
+    (context / "Dockerfile").write_text("FROM base\nCOPY a /\n")
+    attributes = {"context:base": f"oci-layout:s@{digest_bytes(top)}"}
+    if not message:
+        client.build(attributes, [("local", {})])
+        assert sorted(path.name for path in (client.received / "output-0").iterdir()) == ["a", "x"]
+        return
+    with pytest.raises(grpc.RpcError, match=message):
+        client.build(attributes)
+    with pytest.raises(grpc.RpcError, match="sha256:!"):
+        client.build({"context:base": "oci-layout:s@sha256:!"})
 
 
 @pytest.mark.parametrize(
