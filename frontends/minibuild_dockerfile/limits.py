@@ -27,8 +27,8 @@ class Budget:
 
     __slots__ = ("left",)
 
-    def __init__(self, left: int = MOST_EXPANDED) -> None:
-        self.left = left
+    def __init__(self) -> None:
+        self.left = MOST_EXPANDED
 
     def take(self, size: int, span: Span) -> None:
         """Count what was made of some lines. Raises `DockerfileError` if it is too much."""

@@ -69,14 +69,13 @@ class StageState:
 
     __slots__ = (
         "_environment", "author", "base_config", "build_args", "config", "conversion", "env",
-        "env_at", "guesses", "history", "index", "names", "note_stage", "plan", "platform", "used",
+        "env_at", "guesses", "history", "names", "note_stage", "plan", "platform", "used",
         "vertex", "workdir_set",
     )  # fmt: skip
 
     def __init__(self, plan: StagePlan, conversion: Conversion) -> None:
         self.plan = plan
         self.conversion = conversion
-        self.index = plan.stage.number
         self.vertex: Vertex | None
         self.env: dict[str, str] = {}
         self.build_args: dict[str, str | None] = {}

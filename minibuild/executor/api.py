@@ -52,7 +52,6 @@ class BindPath(NamedTuple):
     target: str
     path: str
     readonly: bool = False
-    source: str = "/"
 
 
 class Tmpfs(NamedTuple):

@@ -114,7 +114,7 @@ def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) ->
             return _detach_tree(mount, scratch)
         case BindPath():
             flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
-            return _detach_source(mount.target, mount.path, mount.source, flags)
+            return _detach_source(mount.target, mount.path, flags)
         case Tmpfs():
             size = [("size", str(mount.size_bytes))] if mount.size_bytes else []
             flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
@@ -125,7 +125,7 @@ def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) ->
             path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
             flags = _flags(readonly=True, nodev=True)
             flags |= syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
-            return _detach_source(mount.target, path, "/", flags)
+            return _detach_source(mount.target, path, flags)
 
 
 def _detach_tree(mount: BindTree, scratch: Scratch) -> Detached:
@@ -136,7 +136,7 @@ def _detach_tree(mount: BindTree, scratch: Scratch) -> Detached:
         attach(mount.tree, tree)
     readonly = mount.readonly and not mount.writable_discard
     flags = _flags(readonly=readonly, nodev=scratch.nodev)
-    return _detach_source(mount.target, tree, mount.source, flags)
+    return _detach_source(mount.target, tree, flags, mount.source)
 
 
 def _flags(*, readonly: bool, nodev: bool) -> int:
@@ -144,7 +144,7 @@ def _flags(*, readonly: bool, nodev: bool) -> int:
     return flags | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
 
 
-def _detach_source(target: str, path: str, source: str, attributes: int) -> Detached:
+def _detach_source(target: str, path: str, attributes: int, source: str = "/") -> Detached:
     """A bind mount of `source` inside `path`, symlinks resolved inside `path`."""
     what = f"cannot mount {source if source.strip('/') else path} on {target}"
     with os_errors_as(DefinitionError, what, "the source of a mount has to exist"):

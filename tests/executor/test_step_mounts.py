@@ -91,8 +91,8 @@ MOUNT_CASES: dict[str, tuple[StepMount, str, str, list[str]]] = {
         "there ro",
         [],
     ),
-    "host file below": (
-        BindPath("/h", "/etc", readonly=True, source="/passwd"),
+    "host file": (
+        BindPath("/h", "/etc/passwd", readonly=True),
         "test -s /h && echo there",
         "there",
         [],

@@ -107,9 +107,7 @@ class StepMounts:
 
     def _of_machine(self, mount: BindPath) -> _Source:
         """A cache or a socket. What is on another filesystem than "/" is copied, or linked to."""
-        real = mount.path
-        if os.path.isdir(real):
-            real = _beneath(mount.path, mount.source, mount.target)
+        real = os.path.realpath(mount.path) if os.path.isdir(mount.path) else mount.path
         found = os.lstat(real)
         same = found.st_dev == os.lstat(self._root.folder).st_dev
         if stat.S_ISSOCK(found.st_mode) and not same:
@@ -118,11 +116,9 @@ class StepMounts:
             return _Source(mount, path)
         if mount.readonly and not stat.S_ISSOCK(found.st_mode):
             return _Source(mount, self._copy(real))
-        return (
-            _Source(mount, real, lent=True)
-            if same
-            else _Source(mount, self._copy(real), place=real)
-        )
+        if same:
+            return _Source(mount, real, lent=True)
+        return _Source(mount, self._copy(real), place=real)
 
     def _directory(self, mode: int) -> str:
         path = self._root.new_name()
