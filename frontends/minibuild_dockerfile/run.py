@@ -27,26 +27,20 @@ _SCRIPTS = "/dev/pipes"
 """Where a script with its own `#!` line is put, as in BuildKit: the path is in the history."""
 
 
-class _Inputs:
-    """The inputs of an Exec: the root, then what mounts read."""
+Inputs = list[Vertex | None]
+"""The inputs of an Exec: the root, then what mounts read."""
 
-    __slots__ = ("vertices",)
 
-    def __init__(self, root: Vertex | None) -> None:
-        self.vertices = [root]
-
-    def add(self, vertex: Vertex | None) -> int:
-        """The index of a vertex among the inputs."""
-        for at, known in enumerate(self.vertices[1:], 1):
-            if known == vertex:
-                return at
-        self.vertices.append(vertex)
-        return len(self.vertices) - 1
+def _index(inputs: Inputs, vertex: Vertex | None) -> int:
+    """The place of what a mount reads among the inputs."""
+    if vertex not in inputs[1:]:
+        inputs.append(vertex)
+    return inputs.index(vertex, 1)
 
 
 def run(state: StageState, item: Run) -> None:
     """Run a command and keep what it changes."""
-    inputs = _Inputs(state.vertex)
+    inputs = [state.vertex]
     args, script = _command(state, item, inputs)
     all_mounts = [*script, *_mounts(state, item, inputs)]
     request = state.conversion.request
@@ -69,14 +63,14 @@ def run(state: StageState, item: Run) -> None:
     text = run_step_text(item, state.env, secrets, state.conversion.escape)
     note = state.note(item.head, text)
     note = note._replace(proxy=proxy_variables(request.build_args))
-    state.vertex = Vertex(exec_op, inputs.vertices, note)
+    state.vertex = Vertex(exec_op, inputs, note)
     declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}
     text = run_text(args, declared)
     state.spend(len(text), item.head)
     state.record(text, layer=True, mark=True)
 
 
-def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], list[op.ExecMount]]:
+def _command(state: StageState, item: Run, inputs: Inputs) -> tuple[list[str], list[op.ExecMount]]:
     """The command line, and the mount of the script it runs, if that is a file of its own."""
     if isinstance(item.command, ExecForm):
         if not item.command.argv:
@@ -89,7 +83,7 @@ def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], 
     heredoc = item.heredocs[0]
     file = op.Mkfile(f"/{heredoc.name}", heredoc.text.encode("utf-8", "surrogateescape"), 0o755)
     note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
-    index = inputs.add(Vertex(op.File((file,)), (None,), note))
+    index = _index(inputs, Vertex(op.File((file,)), (None,), note))
     command = with_shell(state, ShellForm(f"{_SCRIPTS}/{heredoc.name}"))
     return command, [op.BindMount(_SCRIPTS, index)]
 
@@ -120,7 +114,7 @@ def _entitled(state: StageState, entitlement: str, head: Head, flag: str) -> Non
 # --- mounts -------------------------------------------------------------------------------------
 
 
-def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]:
+def _mounts(state: StageState, item: Run, inputs: Inputs) -> list[op.ExecMount]:
     made: list[op.ExecMount] = []
     if item.mounts:
         from minibuild_dockerfile.mounts import resolve
@@ -132,7 +126,7 @@ def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]
 
 
 def _placed(
-    state: StageState, spec: MountSpec, found: "Resolved", inputs: _Inputs, agents: int
+    state: StageState, spec: MountSpec, found: "Resolved", inputs: Inputs, agents: int
 ) -> op.ExecMount:
     """A mount with its place and its input. `agents` counts the ssh mounts before it."""
     mount, from_ = found
@@ -142,10 +136,10 @@ def _placed(
         mount = mount._replace(target=f"/run/buildkit/ssh_agent.{agents}")
     mount = mount._replace(target=_target(state, spec, mount.target))
     if isinstance(mount, op.BindMount):
-        tree = inputs.add(_tree(state.conversion, spec, from_))
+        tree = _index(inputs, _tree(state.conversion, spec, from_))
         return mount._replace(input=tree, source=clean("/" + mount.source))
     if isinstance(mount, op.CacheMount):
-        seed = inputs.add(_tree(state.conversion, spec, from_)) if from_ else -1
+        seed = _index(inputs, _tree(state.conversion, spec, from_)) if from_ else -1
         id = _cache_id(state, mount.id or clean(found.mount.target))
         return mount._replace(id=id, input=seed, source=clean("/" + mount.source))
     return mount

@@ -54,7 +54,7 @@ def test_this_machine_is_refused_by_where_its_program_is(monkeypatch: pytest.Mon
 def test_a_chroot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permit, "check_process", lambda *facts: None)
     monkeypatch.setattr(permit, "_home", lambda files: Home("/none", ("/none",)))
-    monkeypatch.setattr(permit, "kept_here", lambda folders: Kept({"/proc": "proc"}, folders))
+    monkeypatch.setattr(permit, "read_mounts", lambda: {"/proc": "proc"})
     with pytest.raises(OwnRootRefused, match="this is a chroot"):
         home_here()
 

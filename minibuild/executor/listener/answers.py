@@ -111,13 +111,10 @@ def making(nodes: DeviceCalls, creations: CreatingCalls) -> dict[str, Handler]:
 
 def owning(owners: ChownCalls, ids: IdCalls) -> dict[str, Handler]:
     """Calls about owners, and about who the process is."""
-    named: dict[str, Callable[[Notification, str], int | None]] = {
-        **dict.fromkeys(CHANGES, ids.change),
-        **dict.fromkeys(ASKED, ids.ask),
-        **dict.fromkeys(("getresuid", "getresgid"), ids.ask_three),
-    }
     return {
-        **{name: partial(_named, handler, name) for name, handler in named.items()},
+        **{name: partial(ids.change, name=name) for name in CHANGES},
+        **{name: partial(ids.ask, name=name) for name in ASKED},
+        **{name: partial(ids.ask_three, name=name) for name in ("getresuid", "getresgid")},
         "setgroups": ids.setgroups,
         "getgroups": ids.getgroups,
         "execve": _here(ids.execute, 1),
@@ -168,9 +165,3 @@ def guarding(guards: GuardedCalls) -> dict[str, Handler]:
         "faccessat": _at(guards.access, 2),
         "faccessat2": _at(guards.access, 3),
     }
-
-
-def _named(
-    handler: Callable[[Notification, str], int | None], name: str, call: Notification
-) -> int | None:
-    return handler(call, name)

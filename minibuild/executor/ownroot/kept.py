@@ -51,8 +51,3 @@ def read_mounts(table: str = "/proc/self/mountinfo") -> dict[str, str]:
             point = _ESCAPED.sub(lambda digits: chr(int(digits[1], 8)), before.split(" ")[4])
             found[point.removesuffix("//deleted")] = after.split(" ")[0]
     return found
-
-
-def kept_here(folders: tuple[str, ...]) -> Kept:
-    """What stays in this container now."""
-    return Kept(read_mounts(), folders)

@@ -20,7 +20,7 @@ import stat
 from collections.abc import Iterator
 
 from minibuild.errors import HostError
-from minibuild.executor.ownroot.kept import Kept, kept_here
+from minibuild.executor.ownroot.kept import Kept, read_mounts
 from minibuild.linux import capabilities, capability_sets
 from minibuild.startup.tuples import NamedTuple
 
@@ -50,7 +50,7 @@ class Home(NamedTuple):
 
     def kept(self) -> Kept:
         """What stays now."""
-        return kept_here(self.folders)
+        return Kept(read_mounts(), self.folders)
 
 
 def home_here() -> Home:
