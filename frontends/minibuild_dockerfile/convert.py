@@ -10,7 +10,7 @@ says which of them the target takes, and each of these is carried out, instructi
 Read next: `parse`, then `stages`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minibuild.errors import BuildError, located
@@ -24,6 +24,7 @@ from minibuild.graph.frontend import (
     ignore_findings,
 )
 from minibuild.graph.platform import Platform, normalised
+from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile import config
 from minibuild_dockerfile import instructions as words
@@ -36,7 +37,13 @@ from minibuild_dockerfile.limits import Budget, check_lines
 from minibuild_dockerfile.needs import StagePlan, StagePlanner, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.run import run
-from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
+from minibuild_dockerfile.scope import (
+    check_epoch,
+    declared_names,
+    global_args,
+    is_predefined,
+    platform_args,
+)
 from minibuild_dockerfile.sources import SourceVertices, as_base, named_contexts
 from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, make_table, split
 from minibuild_dockerfile.state import Conversion, StageState
@@ -102,23 +109,23 @@ def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> F
     definition = read(request, warn)
     sources = SourceVertices(request, resolver)
     made = [converted(definition, platform, sources) for platform in request.platforms]
-    for finding in _unused(definition, made) if request.build_args else ():
+    for finding in _unused(definition, made):
         warn(finding)  # no check, so no directive can make an error of it
     definition.checks.enforce()
     return FrontendResult(tuple(m.built for m in made))
 
 
-def _unused(definition: "Dockerfile", made: list["Converted"]) -> tuple[Finding, ...]:
-    from minibuild_dockerfile.checks.arguments import unused
-
+def _unused(definition: "Dockerfile", made: list["Converted"]) -> Iterator[Finding]:
+    """Build arguments that no ARG takes, in any stage: mostly a slip of the finger."""
     triggers = [item for one in made for plan in one.plans for item in plan.triggers]
-    declared = [
-        name.name
-        for item in (*definition.parsed.instructions, *triggers)
-        if isinstance(item, Arg)
-        for name in item.names
-    ]
-    return unused(definition.request.build_args, declared)
+    instructions = (*definition.parsed.instructions, *triggers)
+    known = declared_names(item for item in instructions if isinstance(item, Arg))
+    given = definition.request.build_args
+    left = sorted(name for name in given if name not in known and not is_predefined(name))
+    if left:
+        near = next(filter(None, (did_you_mean(name, sorted(known)) for name in left)), "")
+        message = f"[Warning] One or more build-args [{' '.join(left)}] were not consumed{near}"
+        yield Finding("", message, None, "No ARG declares them: add one, or leave them out")
 
 
 class Dockerfile(NamedTuple):

@@ -88,7 +88,7 @@ class _Scanner:
         found: list[Logical] = []
         comments: list[str] = []
         while self.position < len(self.lines):
-            line = _without_leading_space(self.lines[self.position])
+            line = self.lines[self.position].lstrip(SPACES)
             if not line or line.startswith("#"):
                 self.position += 1
                 if comment := line[1:].strip():
@@ -105,7 +105,7 @@ class _Scanner:
         """Take the directives at the top."""
         found: dict[str, Directive] = {}
         while self.position < len(self.lines):
-            line = _without_leading_space(self.lines[self.position])
+            line = self.lines[self.position].lstrip(SPACES)
             match = _DIRECTIVE.fullmatch(line)
             value = match[2].rstrip("\t\f\r ") if match else ""
             if not match or match[1].lower() not in _KNOWN or not value:
@@ -132,14 +132,14 @@ class _Scanner:
     def logical(self, comments: tuple[str, ...]) -> Logical:
         """Take one instruction, with its continuations and heredocs."""
         first = self.position + 1
-        line, continued = self.cut(_without_leading_space(self.lines[self.position]))
+        line, continued = self.cut(self.lines[self.position].lstrip(SPACES))
         self.position += 1
         parts, offsets, numbers, has_blanks = [line], [0], [first], False
         length = len(line)
         while continued and self.position < len(self.lines):
             line = self.lines[self.position]
             self.position += 1
-            bare = _without_leading_space(line)
+            bare = line.lstrip(SPACES)
             has_blanks = has_blanks or not bare
             if not bare or bare.startswith("#"):
                 continue
@@ -193,7 +193,3 @@ class _Scanner:
                 where = "before" if line.rstrip() == line else "behind"
                 return f"line {number} has white space {where} {doc.name}: {allowed}"
         return ""
-
-
-def _without_leading_space(line: str) -> str:
-    return line.lstrip(SPACES)

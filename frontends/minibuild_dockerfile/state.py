@@ -7,7 +7,7 @@ Read next: `config`, `copy`, `run`: what the instructions do.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from minibuild.errors import RegistryError, Span
 from minibuild.graph.frontend import FrontendRequest
@@ -244,12 +244,8 @@ class StageState:
         )
 
 
-def _copied(config: ContainerConfig) -> ContainerConfig:
-    """A copy that can be changed: the dicts and lists of JSON."""
-    return cast(ContainerConfig, _copied_json(config))
-
-
-def _copied_json(value: Any) -> Any:
+def _copied(value: Any) -> Any:
+    """A copy of JSON that can be changed: its dicts and lists."""
     if isinstance(value, dict):
-        return {key: _copied_json(item) for key, item in value.items()}
-    return [_copied_json(item) for item in value] if isinstance(value, list) else value
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value

@@ -5,5 +5,5 @@ is moved into "/" for as long as it runs, because only there are /proc, /dev and
 container's runtime made them. What was in "/" before is moved aside and comes back after it.
 Read in this order: `permit`, who may do that; `kept`, what stays; `exchange`, how a tree moves;
 `root`, what is in "/" and how that is mended after a crash; `working_tree`; `step_mounts`;
-`keeper` and `process`; `executor`.
+`keeper`; `executor`.
 """

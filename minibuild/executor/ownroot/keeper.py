@@ -5,22 +5,24 @@ is no pid namespace whose end would end a step's processes. But the kernel makes
 parent of every orphan below it (PR_SET_CHILD_SUBREAPER), so none gets away, and it kills until
 none is left. When its socket closes, the builder is gone: then it ends the step, brings back what
 belongs into "/", and goes too.
-Read next: `process`.
 """
 
 import os
 import select
 import signal
 from contextlib import suppress
+from typing import NoReturn
 
-from minibuild.executor.child import RequestFiles, answer, received
+from minibuild.executor import program
+from minibuild.executor.child import RequestFiles, answer, become, enter_directory, received
 from minibuild.executor.helper import Helper
-from minibuild.executor.ownroot import process
 from minibuild.executor.ownroot.root import root_here
-from minibuild.executor.wire import Exited, Failed, pack
-from minibuild.linux import syscalls
+from minibuild.executor.users import lookup_user
+from minibuild.executor.wire import Exited, Failed, Ready, Request, Terminal, pack
+from minibuild.linux import capabilities, capability_sets, syscalls
 from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.dispositions import restore_defaults, restore_ignored_by_python
 
 _MAX_ORDER_BYTES = 64 * 1024
 
@@ -69,7 +71,7 @@ class Keeper:
             return
         if pid == 0:
             self._requests.close()
-            answer(given, process.start)
+            answer(given, _start)
         close_all(given[:4])
         with closing_fd(os.pidfd_open(pid)) as pidfd:
             poll = select.poll()
@@ -117,3 +119,35 @@ def _below(top: int) -> list[int]:
         found += more
         left += more
     return found
+
+
+def _start(request: Request, channel: Channel) -> NoReturn:
+    """Become the program of a step, in a process of its own, when the tree is "/". `executor.child`
+    does the same in namespaces."""
+    step = request.step
+    restore_defaults()
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    if step.limits:
+        from minibuild.executor import limits
+
+        limits.apply(step.limits)
+    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    user = lookup_user(root_fd, step.user)
+    if step.tty:
+        from minibuild.executor.terminal import take
+
+        master = take(*step.tty_size, console=False)
+        channel.send(pack(Terminal()), (master,))
+        os.close(master)
+    os.umask(0)
+    enter_directory(step.cwd, user)
+    env = dict(step.env)
+    env.setdefault("HOME", user.home)
+    capability_sets.bound(capabilities.mask(capabilities.SANDBOX))
+    capability_sets.inherit_none()
+    channel.send(pack(Ready()))
+    become(user, single_id=False, keep_capabilities=False)
+    os.umask(0o022)
+    restore_ignored_by_python()
+    program.execute(step.args, env)
