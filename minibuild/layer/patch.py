@@ -192,6 +192,8 @@ class PatchWriter:
         self._last = last
         self._at = self._begin = 0
         """The piece of the last tar that is next, and where in that tar it begins."""
+        self._run_start = self._run_end = 0
+        """Of the last tar, what was repeated last and is not in a piece yet."""
         self._pieces: list[PatchPiece] = []
         self._buffer = bytearray()
         self._flushed = 0
@@ -200,8 +202,19 @@ class PatchWriter:
 
     def repeat(self, span: TarSpan) -> None:
         """Append a piece of the last tar, which does not begin before the end of the one before it.
-        Raises `ImageError` if the last tar is shorter."""
+        If the last tar is shorter, this or a later call raises `ImageError`."""
         start, end = span
+        if start != self._run_end:
+            self._end_run()
+            self._run_start = start
+        self._run_end = end
+        self.position += end - start
+        if self.position >= self._next_at:
+            self._tell()
+
+    def _end_run(self) -> None:
+        start, end = self._run_start, self._run_end
+        self._run_start = end
         while start < end:
             if self._at == len(self._last.pieces):
                 raise ImageError(f"the patch {self._last.path} ends early")
@@ -220,12 +233,9 @@ class PatchWriter:
 
     def _copy(self, at: int, count: int) -> None:
         for start in range(at, at + count, _CHUNK_BYTES):
-            self.write(os.pread(self._last_fd, min(_CHUNK_BYTES, at + count - start), start))
+            self._append(os.pread(self._last_fd, min(_CHUNK_BYTES, at + count - start), start))
 
     def _note(self, new: bool, start: int, count: int) -> None:
-        if self.position >= self._next_at:
-            self._tell()
-        self.position += count
         if len(self._pieces) > self._taken:
             before = self._pieces[-1]
             if before.new == new and before.end == start:
@@ -234,6 +244,8 @@ class PatchWriter:
         self._pieces.append(PatchPiece(new, start, start + count))
 
     def _tell(self) -> None:
+        """Bring the pieces up to date, and give the new ones to the taker."""
+        self._end_run()
         if self._taker is not None:
             self._flush()
             self._taker.take(self._pieces[self._taken :])
@@ -243,6 +255,13 @@ class PatchWriter:
         """Append bytes that are new."""
         if not data:
             return
+        self._end_run()
+        self._append(data)
+        self.position += len(data)
+        if self.position >= self._next_at:
+            self._tell()
+
+    def _append(self, data: bytes | memoryview) -> None:
         self._note(True, self._flushed + len(self._buffer), len(data))
         self._buffer += data
         if len(self._buffer) >= _CHUNK_BYTES:
