@@ -149,6 +149,7 @@ class PlannedTree:
         self.dest = InMemory(base_fd, owners)
         self._ids = mapped_ids() if owners is None else _ALL_IDS
         self._in = self._name = ""
+        self._in_new = self.dest.is_new("")
         self._written: set[str] = {""}
         self._untouched: set[str] = set()
         self.touched: list[str] = []
@@ -174,6 +175,7 @@ class PlannedTree:
         else:
             self._parents(entry.path, new=True)
         self._in, _, self._name = entry.path.rpartition("/")
+        self._in_new = self.dest.is_new(self._in) and self._name.isascii()
         return True
 
     def _follows(self, entry: Entry) -> bool:
@@ -181,9 +183,9 @@ class PlannedTree:
         directory that is new with this layer, so nothing is there before it. It is not
         added to the destination: what would come to the same place is out of order."""
         above, _, name = entry.path.rpartition("/")
-        if above != self._in or name <= self._name or not self.dest.is_new(above):
+        if not self._in_new or above != self._in or name <= self._name:
             return False
-        if not entry.is_read or not (name.isascii() and self._name.isascii()):
+        if not entry.is_read or not name.isascii():
             return False
         if entry.uid >= self._ids[0] or entry.gid >= self._ids[1]:
             return False

@@ -78,15 +78,14 @@ class InventorySink(ForwardingSink):
         if not isinstance(entry, Entry):
             return
         self._names += (entry.path, entry.target if entry.hardlink else "")
-        stamp = _NO_STAMP
-        if found is not None:
-            stamp = _stamp(found.stat)
-            if stamp[3] >= self._limit_ns or stamp[4] >= self._limit_ns:
-                stamp = _UNSAFE_STAMP
+        stamp = _NO_STAMP if found is None else _stamp(found.stat)
+        if stamp[3] >= self._limit_ns or stamp[4] >= self._limit_ns:
+            stamp = _UNSAFE_STAMP
         self._size += entry.size
-        span = (0, 0) if self._tar is None else self._tar.span
-        self._end = span[1]
-        self._numbers.append(_NUMBERS.pack(_mode(entry), *stamp, *span))
+        tar = self._tar
+        start, end = tar.span if tar is not None else (0, 0)
+        self._end = end
+        self._numbers.append(_NUMBERS.pack(_mode(entry), *stamp, start, end))
         if len(self._numbers) == _BATCH:
             self._flush()
 
@@ -125,7 +124,7 @@ class Inventory:
     """A table that is read beside a plan. Use it in a `with`. Opening it raises `Unplannable` if it
     is not there, and reading it if it is damaged."""
 
-    __slots__ = ("_fd", "_next", "_records", "entry_bytes", "met")
+    __slots__ = ("_fd", "_records", "entry_bytes", "met", "next")
 
     def __init__(self, path: str) -> None:
         try:
@@ -141,16 +140,17 @@ class Inventory:
         """What an entry takes in the tar on average."""
         self.met: Record | None = None
         self._records = _records(self._fd, count)
-        self._next: Record | None = None
+        self.next: Record | None = None
+        """What comes next in the table."""
 
     def same(self, entry: Entry, found: FoundFile | None) -> TarSpan | None:
         """Where in the tar an entry is that is as it was; None if it is not. Then `met` is what was
         at its path, if something was. Everything before it went through `gone`."""
-        record = self._next
+        record = self.next
         if record is None or record[0] != entry.path:
             self.met = None
             return None
-        self.met, self._next = record, next(self._records, None)
+        self.met, self.next = record, next(self._records, None)
         numbers = record[2]
         stamp = _NO_STAMP if found is None else _stamp(found.stat)
         if numbers[1:6] != stamp or numbers[0] != _mode(entry):
@@ -161,17 +161,17 @@ class Inventory:
 
     def gone(self, path: str | None) -> Iterator[str]:
         """The paths of the table that come before `path` (None: all) and were not met."""
-        record = self._next
+        record = self.next
         if record is None or record[0] == path:
             return
         limit = None if path is None else place(path)
         while record is not None and (limit is None or place(record[0]) < limit):
-            self._next = next(self._records, None)
+            self.next = next(self._records, None)
             yield record[0]
-            record = self._next
+            record = self.next
 
     def __enter__(self) -> Self:
-        self._next = next(self._records, None)
+        self.next = next(self._records, None)
         return self
 
     def __exit__(self, *_: object) -> None:

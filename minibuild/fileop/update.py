@@ -86,7 +86,8 @@ class Update(Sink):
         """Raises `Unplannable`."""
         if not isinstance(entry, Entry):
             raise Unplannable("what an archive holds is not known before it is unpacked")
-        self._remove_gone(entry.path)
+        if (next_one := self._inventory.next) is not None and next_one[0] != entry.path:
+            self._remove_gone(entry.path)
         span = self._inventory.same(entry, found)
         if found is not None:
             if found.stat.st_ctime_ns > self.newest_ns:
