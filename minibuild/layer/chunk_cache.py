@@ -4,6 +4,9 @@ Comes in: the key of a block (see `gzip_writer`). Goes out: its compressed bytes
 little is new is mostly made of them, and finding and checking one takes a third of the time that
 compressing it takes.
 
+Of a layer that is another one with changes, most keys are certain without hashing the data: see
+`StoredBlocks.repeats`.
+
 `blocks/` of the store has a file for each layer that was packed from a context, named like its
 blob: one record for each block. Such a file is a hint and no more. What it leads to is checked, for
 the blob may be damaged, cut short or gone, and the file, too: then the block is compressed as if
@@ -21,38 +24,88 @@ from minibuild.layer.compress import checksum
 from minibuild.linux.descriptors import replacing
 from minibuild.startup.tuples import NamedTuple
 
-_RECORD = Struct("<32sqII")
+_RECORD = Struct("<32sqIqII")
 _MOST_BYTES = 2 * BLOCK_BYTES
 _MOST_LAYERS = 100
 """Only the newest are looked at: what is older seldom has anything that they have not."""
 
 
 class _Block(NamedTuple):
-    """A record: where a block is in its layer, and the checksum of its compressed bytes."""
+    """A record: where a block begins in the tar, and the checksum of its data; where it is in the
+    layer, and the checksum of its compressed bytes."""
 
     key: bytes
+    start: int
+    plain_crc: int
     offset: int
     size_bytes: int
     crc: int
 
 
+class _Run:
+    """Bytes of the tar in the making that are in the tar of the last layer as well, `shift` further
+    on. From `sure` on its blocks begin where blocks begin there."""
+
+    __slots__ = ("end", "shift", "start", "sure")
+
+    def __init__(self, start: int, end: int, shift: int) -> None:
+        self.start, self.end, self.shift = start, end, shift
+        self.sure: int | None = None
+
+
 class StoredBlocks:
     """Implements `gzip_writer.KnownBlocks` for one layer in the making; `blobs` is the folder of
-    the blobs."""
+    the blobs, and `last` the layer that it `repeats`."""
 
-    __slots__ = ("_blobs", "_fds", "_folder", "_found", "_lock", "_made")
+    __slots__ = ("_blobs", "_fds", "_folder", "_found", "_lock", "_made", "_runs", "_there")
 
-    def __init__(self, blobs: str) -> None:
+    def __init__(self, blobs: str, last: Digest | None = None) -> None:
         self._blobs = blobs
         self._folder = _beside(blobs)
+        there = _read(f"{self._folder}/{digest_hex(last)}") if last else ()
+        self._there = {block.start: block for block in there}
+        self._runs: list[_Run] = []
         self._found: dict[bytes, tuple[str, _Block]] | None = None
         self._made: list[_Block] = []
         self._fds: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def find(self, key: bytes) -> bytes | None:
-        """The compressed bytes of a block, sound, if they are still to be had."""
+    def repeats(self, start: int, place: int, count: int) -> None:
+        """So many bytes from `start` on will be those from `place` on in the tar of the last layer.
+
+        A block there and one here whose data and dictionary are the same have the same key. If they
+        begin at the same place of a run, so do all that come after it, as far as what decides over
+        their ends is in the run: a full buffer. So one key has to be made for each run.
+        """
         with self._lock:
+            run = self._runs[-1] if self._runs else None
+            if run is not None and (run.end, run.shift) == (start, place - start):
+                run.end += count
+                return
+            if run is not None and run.end - run.start < BLOCK_BYTES:
+                self._runs.pop()  # It is of no use.
+            self._runs.append(_Run(start, start + count, place - start))
+
+    def expected(self, start: int, crc: int) -> bytes | None:
+        """See `KnownBlocks`."""
+        with self._lock:
+            run = self._run(start)
+            if run is None or run.sure is None or run.sure > start:
+                return None
+            block = self._there.get(start + run.shift)
+            return block.key if block is not None and block.plain_crc == crc else None
+
+    def _run(self, start: int) -> _Run | None:
+        """The run that has a full buffer from there on."""
+        run = next((run for run in reversed(self._runs) if run.start <= start), None)
+        return run if run is not None and start + BLOCK_BYTES <= run.end else None
+
+    def find(self, key: bytes, start: int) -> bytes | None:
+        """See `KnownBlocks`."""
+        with self._lock:
+            if (run := self._run(start)) is not None and run.sure is None:
+                block = self._there.get(start + run.shift)
+                run.sure = start if block is not None and block.key == key else None
             if self._found is None:
                 self._found = _known(self._folder)
             if key not in self._found:
@@ -67,9 +120,9 @@ class StoredBlocks:
             return None  # A place that no file has, or a disk that fails.
         return data if len(data) == block.size_bytes and checksum(data) == block.crc else None
 
-    def add(self, key: bytes, offset: int, data: bytes) -> None:
-        """Note where in the layer in the making a block is."""
-        self._made.append(_Block(key, offset, len(data), checksum(data)))
+    def add(self, key: bytes, start: int, crc: int, offset: int, data: bytes) -> None:
+        """See `KnownBlocks`."""
+        self._made.append(_Block(key, start, crc, offset, len(data), checksum(data)))
 
     def keep(self, digest: Digest, making: str) -> None:
         """Note that the layer is in the store, with all its blocks, whether they are new or not:

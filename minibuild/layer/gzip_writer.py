@@ -48,22 +48,32 @@ class Deflater(NamedTuple):
 
 
 class KnownBlocks(Protocol):
-    """Blocks that were compressed before. Safe in threads."""
+    """Blocks that were compressed before. Safe in threads. A block is named by its key; `start` is
+    where in the tar it begins, `crc` the checksum of its data."""
 
-    def find(self, key: bytes) -> bytes | None:
+    def expected(self, start: int, crc: int) -> bytes | None:
+        """The key of a block, if that is certain without hashing its data."""
+
+    def find(self, key: bytes, start: int) -> bytes | None:
         """The compressed bytes of a block, sound, if they are still to be had."""
 
-    def add(self, key: bytes, offset: int, data: bytes) -> None:
+    def add(self, key: bytes, start: int, crc: int, offset: int, data: bytes) -> None:
         """Note where in the layer in the making a block is, in the order in which they come."""
 
 
 class _Task:
     """A block to compress, and its result."""
 
-    __slots__ = ("buffer", "dictionary", "done", "error", "key", "last", "length", "result")
+    __slots__ = (
+        "buffer", "crc", "dictionary", "done", "error", "key", "last", "length", "result", "start"
+    )  # fmt: skip
 
-    def __init__(self, buffer: bytearray, length: int, dictionary: bytes, last: bool) -> None:
+    def __init__(
+        self, buffer: bytearray, length: int, start: int, dictionary: bytes, last: bool
+    ) -> None:
         self.buffer = buffer
+        self.start = start
+        self.crc = 0
         self.length = length
         self.dictionary = dictionary
         self.last = last
@@ -126,7 +136,7 @@ class GzipWriter:
         self._threads = []
 
     def _task(self, buffer: bytearray, length: int, *, last: bool) -> _Task:
-        task = _Task(buffer, length, self._dictionary, last)
+        task = _Task(buffer, length, self._size, self._dictionary, last)
         data = memoryview(buffer)[:length]
         self._crc = self._deflater.library.crc32(data, self._crc)
         self._size += length
@@ -140,7 +150,7 @@ class GzipWriter:
             raise task.error
         self._output(task.result)
         if self._known is not None and task.key:
-            self._known.add(task.key, self._written, task.result)
+            self._known.add(task.key, task.start, task.crc, self._written, task.result)
         self._written += len(task.result)
         return task.buffer
 
@@ -171,8 +181,10 @@ class GzipWriter:
         # The buffers hold the data while the library, without the interpreter lock, reads it.
         data = memoryview(task.buffer)[: task.length]
         if self._known is not None and self._worthwhile and not task.last:
-            task.key = self._key(data, task.dictionary)
-            if (found := self._known.find(task.key)) is not None:
+            task.crc = self._deflater.library.crc32(data, 0)
+            expected = self._known.expected(task.start, task.crc)
+            task.key = expected or self._key(data, task.dictionary)
+            if (found := self._known.find(task.key, task.start)) is not None:
                 task.result = found
                 return
         task.result = self._deflater.compress(data, task.dictionary, last=task.last)

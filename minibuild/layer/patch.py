@@ -89,11 +89,12 @@ def pack_pieces(
     They are taken one by one, so what makes them may still be at it. Raises `ImageError` if the
     layer is damaged, and what the pieces raise; then nothing is left.
     """
-    known = StoredBlocks(content.blobs_path)
+    known = StoredBlocks(content.blobs_path, layer.digest)
     with LayerWriter(content, compression, level, known, cancelled) as writer:
         with _TarPieces(layer, cancelled) as tar:
             for new, start, end in pieces:
                 if not new:
+                    known.repeats(writer.position, start, end - start)
                     tar.copy((start, end), writer.write)
                     continue
                 for at in range(start, end, _CHUNK_BYTES):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
-from minibuild.layer.gzip_writer import Deflater
+from minibuild.layer.gzip_writer import Deflater, GzipWriter
 from minibuild.layer.layer import Layer
+from minibuild.layer.patch import PatchWriter, read_patch
 from minibuild.layer.tar_format import TarEntry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -119,7 +121,7 @@ def test_data_that_does_not_compress_is_not_looked_up(store: Store) -> None:
         writer.commit()
     (name,) = os.listdir(store.path("blocks"))
     # Each thread learns it with the first block it takes.
-    assert os.path.getsize(store.path("blocks", name)) < 8 * 48
+    assert os.path.getsize(store.path("blocks", name)) < 8 * 60
 
 
 sizes = st.integers(0, 60_000) | st.sampled_from([0, 512, 1 << 19, 1 << 20, (1 << 21) + 5])
@@ -149,6 +151,84 @@ def test_bytes_are_those_of_an_empty_store(
         assert digest_bytes(gzip.decompress(content.read(again.digest))) == again.diff_id
 
 
+def entry(name: str, size: int, seed: int) -> bytes:
+    data = data_of(size, seed)
+    return header(TarEntry(name, "file", size=size)) + data + bytes(padding(size))
+
+
+def patched(content: ContentStore, path: Path, old: Layer, before: Files, after: Files) -> Layer:
+    """The layer of some files, as a patch of another one that was packed before."""
+    places: dict[tuple[str, int, int], tuple[int, int]] = {}
+    at = done = 0
+    for file in before:
+        size = len(entry(*file))
+        places[file] = (at, at + size)
+        at += size
+    with PatchWriter(str(path), old) as writer:
+        for file in after:
+            place = places.get(file, (-1, -1))
+            if place[0] >= done:
+                writer.repeat(place)
+                done = place[1]
+            else:
+                writer.write(entry(*file))
+        writer.commit()
+    return read_patch(str(path), content).pack(content)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all blocks of which keys are made."""
+    sizes: list[int] = []
+    real = GzipWriter._key
+
+    def counted(self: GzipWriter, data: memoryview, dictionary: bytes) -> bytes:
+        sizes.append(len(data))
+        return real(self, data, dictionary)
+
+    monkeypatch.setattr(GzipWriter, "_key", counted)
+    return sizes
+
+
+def test_keys_of_what_is_repeated_are_known(
+    store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is made to see where blocks begin, if they are taken one by one."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    content = ContentStore(store)
+    files = [*FILES, *((f"e/{name}", size, seed) for name, size, seed in FILES)]
+    changed = [*CHANGED, *files[len(FILES) :]]
+    old = pack(content, files)
+    many = len(keys)
+    assert many > 15
+    keys.clear()
+    made = patched(content, tmp_path / "p", old, files, changed)
+    assert made == pack(new_store(tmp_path / "empty"), changed, known=False)
+    assert 1 <= len(keys) <= 5
+    Path(store.path("blocks", old.digest.partition(":")[2])).unlink()
+    keys.clear()
+    assert patched(content, tmp_path / "p2", old, files, changed) == made
+    assert len(keys) >= many - 1, "nothing says where blocks begin"
+
+
+@settings(max_examples=15, deadline=None)
+@given(edit=edits, level=st.sampled_from([None, None, 2]))
+def test_bytes_of_a_patch_are_those_of_an_empty_store(
+    tmp_path_factory: pytest.TempPathFactory,
+    edit: list[tuple[str, int, tuple[str, int, int]]],
+    level: int | None,
+) -> None:
+    top = tmp_path_factory.mktemp("patched")
+    content, before = new_store(top / "store"), FILES[:150]
+    old, files = pack(content, before, level), list(before)
+    for what, place, new in edit:
+        at = place % max(len(files), 1)
+        files[at : at + (what != "insert")] = [] if what == "delete" else [new]
+    with mock.patch.object(os, "cpu_count", lambda: 1):
+        made = patched(content, top / "p", old, before, files)
+    assert made == pack(new_store(top / "empty"), files, known=False)
+
+
 def flip(path: str) -> None:
     """Change a byte in each KiB."""
     data = bytearray(Path(path).read_bytes())
@@ -165,7 +245,7 @@ def zero(path: str) -> None:
 def nonsense(path: str) -> None:
     """Records that have the keys, and places that are none, with the checksum of nothing."""
     data = Path(path).read_bytes()
-    keys = [data[at : at + 32] for at in range(0, len(data), 48)]
+    keys = [data[at : at + 44] for at in range(0, len(data), 60)]
     places = [(-1, 100), (1 << 62, 100), (0, 0), (0, (1 << 32) - 1)]
     made = [
         key + struct.pack("<qII", *place, 0)
@@ -198,11 +278,13 @@ def test_damage_does_not_spread(
 
     monkeypatch.setattr(os, "pread", modest)
     content = ContentStore(store)
-    old = pack(content, FILES).digest
-    damage(os.path.join(store.root, where, old.partition(":")[2]))
+    old = pack(content, FILES)
+    damage(os.path.join(store.root, where, old.digest.partition(":")[2]))
     made = pack(content, CHANGED)
     assert made == pack(new_store(tmp_path / "empty"), CHANGED)
     assert digest_bytes(gzip.decompress(content.read(made.digest))) == made.diff_id
+    if where == "blocks":
+        assert patched(content, tmp_path / "p", old, FILES, CHANGED) == made
 
 
 def test_blocks_outlive_the_layer_they_were_taken_from(store: Store, compressed: list[int]) -> None:

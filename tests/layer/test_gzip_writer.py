@@ -110,10 +110,13 @@ class Known:
     def __init__(self) -> None:
         self.asked = 0
 
-    def find(self, key: bytes) -> None:
+    def expected(self, start: int, crc: int) -> None:
+        pass
+
+    def find(self, key: bytes, start: int) -> None:
         self.asked += 1
 
-    def add(self, key: bytes, offset: int, data: bytes) -> None:
+    def add(self, key: bytes, start: int, crc: int, offset: int, data: bytes) -> None:
         pass
 
 
