@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from minibuild.cli.build_flags import flags
@@ -55,9 +56,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
 
     _mention_variables(session, mode, loads=options.load != "false")
 
-    def built(complete: BuildRequest) -> int:
-        return _build(complete, options, session, mode)
-
+    built = partial(_build, options=options, session=session, mode=mode)
     if options.load == "false":
         return _defined(request, built)
     from minibuild.cli.loader import start, with_load
@@ -169,9 +168,16 @@ def _in_engine(
     report: Renderer,
     mode: Mode,
 ) -> BuildResult:
-    """The build, in this process; without root, inside a user namespace that it enters for good."""
+    """The build, by a BuildKit elsewhere, or in this process; without root, inside a user namespace
+    that it enters for good."""
+    cancelled = session.cancelled
     if options.builder:
-        return _elsewhere(request, options.builder, session, report)
+        from minibuild.client.remote import build_remotely
+
+        root = _known_root(session)
+        return build_remotely(
+            request, options.builder, root=root, report=report, cancelled=cancelled
+        )
     root = session.root
     _enter(session, request.isolation, quietly=mode in ("quiet", "rawjson"))
     from minibuild.builder import run_build
@@ -181,26 +187,7 @@ def _in_engine(
         from minibuild.cli.step import Stepping
 
         stepper = Stepping(request, session, as_json=options.format == "json")
-    return run_build(
-        request, root=root, report=report, cancelled=session.cancelled, stepper=stepper
-    )
-
-
-def _elsewhere(
-    request: BuildRequest, address: str, session: Session, report: Renderer
-) -> BuildResult:
-    """The build, done by a BuildKit."""
-    from minibuild.client.remote import build_remotely
-    from minibuild.session.scratch import scratch_folder
-
-    return build_remotely(
-        request,
-        address,
-        root=_known_root(session),
-        scratch=lambda: scratch_folder("minibuild-context-"),
-        report=report,
-        cancelled=session.cancelled,
-    )
+    return run_build(request, root=root, report=report, cancelled=cancelled, stepper=stepper)
 
 
 def _enter(session: Session, isolation: Isolation, *, quietly: bool) -> None:
@@ -251,14 +238,13 @@ def _look_around(session: Session, *, shell: bool) -> None:
             session.tell("no shell was opened: standard input and output are no terminal")
         return
     session.tell("a shell in what the step left; the build goes on nowhere, `exit` ends it")
-    from minibuild.cli.catalogue import load
+    from minibuild.cli.catalogue import load, parser_of
 
-    command = load("run")
-    options = command.parser("run").options(["--failed", "sh"])
+    options = parser_of("run").options(["--failed", "sh"])
     # That of the build is set: so its other steps were stopped.
     cancelled = threading.Event()
     with stopping(cancelled):
-        command.run(options, session._replace(cancelled=cancelled))
+        load("run").run(options, session._replace(cancelled=cancelled))
 
 
 # --- what is left behind ------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import argparse
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from minibuild.buildflags.attributes import fields
@@ -25,7 +24,6 @@ from minibuild.frontend.subrequests import call as asked
 from minibuild.graph.draw import FORMATS, drawn
 from minibuild.graph.spelling import nearest
 from minibuild.session.request import BuildRequest
-from minibuild.session.scratch import scratch_folder
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
@@ -130,17 +128,14 @@ def answer(
     cancelled: threading.Event,
 ) -> Any:
     """The answer: a `Plan`, or else what the frontend says."""
-    scratch = partial(scratch_folder, "minibuild-context-")
     if call.method == "plan":
         from minibuild.record.planning import plan
 
         return plan(
-            request, root=root, scratch=scratch, changed=options.changed, links=options.links,
+            request, root=root, changed=options.changed, links=options.links,
             report=report, cancelled=cancelled,
         )  # fmt: skip
-    return asked(
-        request, call.method, root=root, scratch=scratch, report=report, cancelled=cancelled
-    )
+    return asked(request, call.method, root=root, report=report, cancelled=cancelled)
 
 
 def write_answer(call: CallOption, found: Any, session: Session, place: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from minibuild.cli.command import Command
+from minibuild.cli.parser import Parser
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -103,3 +104,11 @@ def load(name: str) -> Command:
     module = import_module(f"minibuild.cli.{CATALOGUE[name].module}")
     commands: Mapping[str, Command] = module.COMMANDS
     return commands[name]
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of a command's words. Its summary describes it, unless it has more to say."""
+    made, summary = Parser(f"minibuild {name}"), CATALOGUE[name].summary
+    made.description = f"{summary[0].upper()}{summary[1:]}."
+    load(name).flags(made)
+    return made

@@ -11,8 +11,8 @@ import base64
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 from minibuild.attest.call import call_of
@@ -52,21 +52,18 @@ _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
 _TURN_S = 0.2
 _SILENCE_S = 5.0
 
-Scratch = Callable[[], AbstractContextManager[str]]
-
 
 def build_remotely(
     request: BuildRequest,
     address: str,
     *,
     root: str,
-    scratch: Scratch,
     report: Report,
     cancelled: threading.Event,
 ) -> BuildResult:
     """Have a daemon do the build. Raises what a build here raises.
 
-    `root` is the folder of the store, which is only read, for images; `scratch` makes a folder.
+    `root` is the folder of the store, which is only read, for images.
     """
     check_installed()
     report = serialised(report)
@@ -74,15 +71,7 @@ def build_remotely(
     graphs = []
     for platform in request.platforms or (host_platform(),):
         single = request._replace(platforms=(platform,))
-        answer = call(
-            single,
-            "llb",
-            root=root,
-            scratch=scratch,
-            report=report,
-            cancelled=cancelled,
-            session=session,
-        )
+        answer = call(single, "llb", root=root, report=report, cancelled=cancelled, session=session)
         graphs.append(_Graph(platform, answer["definition"], answer["config"]))
     outputs = list(_outputs(request))
     stores = stores_of(request)

@@ -9,8 +9,8 @@ Read next: `minibuild_dockerfile.subrequests`, `graph.draw`.
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from minibuild.digest import digest_bytes
@@ -30,6 +30,7 @@ from minibuild.graph.source_policy import Judge
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
+from minibuild.session.scratch import scratch_folder
 from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.source.image import ImageFinder
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 Method = Literal["lint", "outline", "targets", "graph", "llb"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Scratch = Callable[[], AbstractContextManager[str]]
 
 
 def call(  # noqa: PLR0913 - what surrounds a question
@@ -46,7 +46,6 @@ def call(  # noqa: PLR0913 - what surrounds a question
     method: Method,
     *,
     root: str,
-    scratch: Scratch,
     report: Report = silent,
     cancelled: threading.Event | None = None,
     session: str = "",
@@ -55,15 +54,14 @@ def call(  # noqa: PLR0913 - what surrounds a question
 ) -> Mapping[str, Any]:
     """The answer of the frontend. Raises what a build raises before its first step.
 
-    `scratch` makes a folder for a context that has to come from elsewhere. A graph for a BuildKit
-    names the `session` in which it finds the folders. The `judge` is asked about each source.
-    `conversions` are those that this process did before.
+    A graph for a BuildKit names the `session` in which it finds the folders. The `judge` is asked
+    about each source. `conversions` are those that this process did before.
     """
     report, cancelled = serialised(report), cancelled or threading.Event()
     if not session:  # Nothing runs, so there is nothing to be allowed.
         request = request._replace(allow=frozenset(ENTITLEMENTS))
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
-    definition = definition_of(request, scratch, finder, report, cancelled, judge)
+    definition = definition_of(request, finder, report, cancelled, judge)
     warn = Findings(report, definition.source).add
     with quoting(definition.source):
         frontend = frontend_of(request, definition, conversions)
@@ -83,7 +81,6 @@ def call(  # noqa: PLR0913 - what surrounds a question
 
 def definition_of(
     request: BuildRequest,
-    scratch: Scratch,
     finder: ImageFinder,
     report: Report,
     cancelled: threading.Event,
@@ -95,7 +92,7 @@ def definition_of(
         return definition
     from minibuild.frontend.question_context import Asking, with_context
 
-    with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
+    with closing(SshReader(request.ssh)) as ssh, scratch_folder("minibuild-context-") as folder:
         client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
         guarded = guarded_sources(request, definition, finder, judge)
         return with_context(definition, request, client, folder, guarded)

@@ -20,7 +20,7 @@ from minibuild.errors import UsageError, quoting
 from minibuild.events import Report, silent
 from minibuild.frontend.bridge import Findings, convert, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition
-from minibuild.frontend.subrequests import Scratch, definition_of, finder_of
+from minibuild.frontend.subrequests import definition_of, finder_of
 from minibuild.graph.op import ImageSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.image.reader import ReadOnlyContent
@@ -85,7 +85,6 @@ def plan(
     request: BuildRequest,
     *,
     root: str,
-    scratch: Scratch,
     changed: Sequence[str] = (),
     links: bool = False,
     report: Report = silent,
@@ -95,7 +94,7 @@ def plan(
     raises before its first step, and for files that a step would not find."""
     cancelled = cancelled or threading.Event()
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
-    definition = definition_of(request, scratch, finder, report, cancelled)
+    definition = definition_of(request, finder, report, cancelled)
     with closing(ReadOnlyStore(root)) as store, quoting(definition.source):
         planner = _Planner(request, definition, store, report, cancelled)
         made = planner.plan(changed_paths(changed, request, definition))

@@ -34,7 +34,6 @@ from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent
 from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest
-from minibuild.session.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -272,7 +271,6 @@ def ask(
             request,
             method,
             root=build.builder.root,
-            scratch=lambda: scratch_folder("minibuild-context-"),
             report=build.status,
             judge=judge,
             conversions=build.builder.conversions,

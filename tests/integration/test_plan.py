@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Project:
 
     def plan(self, *changed: str, **options: Any) -> Plan:
         request = self.request(**options)
-        return plan(request, root=self.root, scratch=lambda: nullcontext(""), changed=changed)
+        return plan(request, root=self.root, changed=changed)
 
     def build(self, **options: Any) -> dict[str, bool]:
         """Whether each vertex was found in the cache."""
@@ -326,7 +326,7 @@ def test_what_a_link_would_have_spared(project: Project) -> None:
         project.build()
     (project.folder / "conf/x").write_text("y\n")
     project.build()
-    made = plan(project.request(), root=project.root, scratch=lambda: nullcontext(""), links=True)
+    made = plan(project.request(), root=project.root, links=True)
     assert made.links is not None
     assert {one.step.line: one.spared for one in made.links} == {
         SOURCES: 2, FROM_BUILD: 2, CONF: 2, LAST: 3,
