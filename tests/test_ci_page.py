@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.cli.catalogue import load
+from minibuild.cli.catalogue import parser_of
 from minibuild.linux.container import FORMS
 from tests.conftest import CHECKOUT
 
@@ -80,7 +80,7 @@ def test_its_commands_are_taken() -> None:
     found = commands()
     assert len(found) > 12
     for name, *words in found:
-        options = load(name).parser(name).options(words)
+        options = parser_of(name).options(words)
         if name == "login":
             assert options.password_stdin and options.username and options.registry
         else:

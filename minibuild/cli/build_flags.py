@@ -30,7 +30,6 @@ store: see `minibuild image ls`. Exit codes: 2 wrong use, 3 this machine cannot,
 def flags(made: Parser) -> None:
     """What `minibuild build` takes."""
     made.usage = "minibuild build [flags] [PATH]"
-    made.description = "Build an image from a Dockerfile."
     made.epilog = _EPILOG
     add_build_flags(made)
     made.switch("--plan", "show what would run, and why, and run nothing (--call=plan)")

@@ -173,7 +173,6 @@ def _logs(options: argparse.Namespace, session: Session) -> None:
 
 
 def _diff_flags(made: Parser) -> None:
-    made.description = "Compare two builds: steps, causes, images."
     made.epilog = _EPILOG
     made.format()
     made.word("[BUILD]", "old (default: ^1)", dest="old", default="^1")

@@ -95,7 +95,6 @@ def _show(options: argparse.Namespace, session: Session) -> None:
 
 
 def _rm_flags(made: Parser) -> None:
-    made.description = "Remove cache mounts from the store."
     made.word("ID...", "as `ls` shows it")
 
 

@@ -119,9 +119,3 @@ class Command(NamedTuple):
 
     flags: Callable[[Parser], None]
     run: Callable[[argparse.Namespace, Session], int | None]
-
-    def parser(self, name: str) -> Parser:
-        """The parser of its words."""
-        made = Parser(f"minibuild {name}")
-        self.flags(made)
-        return made

@@ -6,7 +6,7 @@ themselves, so that it says what this version takes and nothing else.
 
 import argparse
 
-from minibuild.cli.catalogue import CATALOGUE, DOCKERS, load
+from minibuild.cli.catalogue import CATALOGUE, DOCKERS, parser_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 
@@ -47,7 +47,7 @@ def whole_parser() -> argparse.ArgumentParser:
                 of_group = groups[""].add_parser(group, help=f"commands about {group}s")
             groups[group] = of_group.add_subparsers()
         made = groups[group].add_parser(
-            word, help=CATALOGUE[name].summary, parents=[load(name).parser(name)], add_help=False
+            word, help=CATALOGUE[name].summary, parents=[parser_of(name)], add_help=False
         )
         for action in made._actions:
             if not action.option_strings or action.metavar in _FILES:

@@ -20,7 +20,6 @@ from minibuild.progress.quantity import bytes_text
 
 
 def _ls_flags(made: Parser) -> None:
-    made.description = "List the images in the store."
     made.add_argument("name", nargs="?", default="", help="only images of this name")
     made.switch("-q --quiet", "print names only")
     made.switch("--digests", "print whole digests")
@@ -150,7 +149,6 @@ def _layer_lines(image: dict[str, Any]) -> list[str]:
 
 
 def _tag_flags(made: Parser) -> None:
-    made.description = "Give an image one more name."
     made.word("IMAGE", "name, digest or id")
     made.word("NAME...", "the new name")
 

@@ -22,7 +22,6 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def _flags(made: Parser) -> None:
-    made.description = "Change how an image is to be run, without building."
     made.epilog = "An empty VALUE takes a setting out. A new entrypoint takes the old command away."
     edit_flags(made, remote=True)
     made.values("-e --env K=V", "a variable")

@@ -200,7 +200,6 @@ def _flatten(options: argparse.Namespace, session: Session) -> None:
 
 
 def _squash_flags(made: Parser) -> None:
-    made.description = "Make one layer of those above the base."
     edit_flags(made, remote=False)
     made.value("--from BASE", "the image it was made on", dest="base")
     made.value("--keep N", "instead: how many layers stay as they are", type=int, default=-1)

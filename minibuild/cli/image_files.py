@@ -53,7 +53,6 @@ def _save(options: argparse.Namespace, session: Session) -> None:
 
 
 def _load_flags(made: Parser) -> None:
-    made.description = "Read images from an archive or OCI layout."
     made.word("[PATH]", "archive, directory, or - for stdin")
     made.value("-i --input PATH", "the same, as for docker")
     made.values("-t --tag NAME", "name to give, if it holds one image")

@@ -30,7 +30,6 @@ from minibuild.progress.quantity import bytes_text
 
 
 def _flags(made: Parser) -> None:
-    made.description = "Make an image of one layer from a tar."
     made.word("TAR", "a tar, plain or compressed; - for stdin", dest="source")
     made.word("NAME", "name of the image")
     made.add_argument("-m", "--message", default="", help="comment in the history")

@@ -41,7 +41,6 @@ def add_options(made: Parser) -> None:
 
 
 def _history_flags(made: Parser) -> None:
-    made.description = "Show how an image came about."
     made.word("IMAGE", "name, digest, id, or path")
     made.switch("--no-trunc", "show whole instructions and digests")
     add_options(made)

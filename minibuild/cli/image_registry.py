@@ -42,7 +42,6 @@ def _add_common(made: Parser) -> None:
 
 
 def _pull_flags(made: Parser) -> None:
-    made.description = "Fetch images from registries."
     made.word("NAME...", "name, with a tag or a digest")
     made.platform("default: this machine's")
     made.switch("--all-platforms", "the image for every platform that there is")
@@ -74,7 +73,6 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
 
 
 def _push_flags(made: Parser) -> None:
-    made.description = "Send an image of the store to registries."
     made.word("IMAGE", "name, digest or id")
     made.word("[NAME...]", "names to push it under")
     _add_common(made)

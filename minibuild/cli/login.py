@@ -83,7 +83,6 @@ def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
 
 
 def _logout_flags(made: Parser) -> None:
-    made.description = "Forget the login for a registry."
     _add_registry(made)
     made.value("--authfile FILE", "file of logins")
 

@@ -142,7 +142,7 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
     """What the words ask for, and the session as its own flags change it."""
     if not words or words[0] == "help":
         return lambda session: _help(words[1:], session), session
-    from minibuild.cli.catalogue import ALIASES, CATALOGUE, load
+    from minibuild.cli.catalogue import ALIASES, CATALOGUE, load, parser_of
 
     name, rest = words[0], words[1:]
     both = " ".join(words[:2])
@@ -153,8 +153,7 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
         return lambda session: _unknown(words, session), session
     if name not in _WITHOUT_A_STORE:
         insist_on_room()
-    command = load(name)
-    options = command.parser(name).options(rest)
+    command, options = load(name), parser_of(name).options(rest)
     if options.debug:
         session = session._replace(debug=True)
     if options.root:
@@ -181,11 +180,11 @@ def _unknown(words: list[str], session: Session) -> int:
 
 
 def _help(words: list[str], session: Session) -> int:
-    from minibuild.cli.catalogue import ALIASES, CATALOGUE, DOCKERS, load
+    from minibuild.cli.catalogue import ALIASES, CATALOGUE, DOCKERS, parser_of
 
     name = ALIASES.get(" ".join(words), " ".join(words))
     if name in CATALOGUE:
-        session.say(load(name).parser(name).format_help().rstrip())
+        session.say(parser_of(name).format_help().rstrip())
         return 0
     if words:
         return _unknown([*words, "--help"], session)

@@ -34,7 +34,6 @@ _ALWAYS = ("record", "image", "cache-mount")
 
 
 def _du_flags(made: Parser) -> None:
-    made.description = "Show what the store holds and how much room it takes."
     made.switch("--verbose", "show all records of the cache, not just the largest")
     made.format()
 

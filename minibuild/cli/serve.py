@@ -20,7 +20,6 @@ from minibuild.session.duration import duration
 
 
 def _flags(made: Parser) -> None:
-    made.description = "Build for docker buildx, docker compose and buildctl."
     made.epilog = (
         "docker buildx create --name minibuild --driver remote unix:///run/...\n"
         "The socket belongs to you alone. Ctrl-C ends the server and its builds."

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from minibuild.cli import errors
 from minibuild.cli.build import run as run_build
 from minibuild.cli.build_flags import add_build_flags
-from minibuild.cli.catalogue import load
+from minibuild.cli.catalogue import parser_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.verdict import compare, tell
@@ -124,7 +124,7 @@ def _wait_for(pid: int) -> int:
 def _build(
     options: argparse.Namespace, session: Session, dest: str, other: dict[str, object]
 ) -> int:
-    missing = load("build").parser("build").options([])  # Flags that this command has not.
+    missing = parser_of("build").options([])  # Flags that this command has not.
     changed = {
         **vars(missing),
         **vars(options),

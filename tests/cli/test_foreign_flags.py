@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.catalogue import CATALOGUE, load
+from minibuild.cli.catalogue import CATALOGUE, parser_of
 from minibuild.cli.foreign_flags import FOREIGN, TOOLS
 from minibuild.cli.main import entry
 from tests.conftest import CHECKOUT, Golden
@@ -39,7 +39,7 @@ whitelist-var-run
 @cache
 def taken(command: str) -> frozenset[str]:
     """The flags that a command takes."""
-    actions = load(command).parser(command)._actions
+    actions = parser_of(command)._actions
     return frozenset(name for action in actions for name in action.option_strings)
 
 

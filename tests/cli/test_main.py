@@ -182,8 +182,8 @@ def test_only_the_command_in_use_is_imported() -> None:
     """The start of the program is part of every cached build."""
     code = (
         "import sys; before = set(sys.modules); from minibuild.cli.main import entry\n"
-        "from minibuild.cli.catalogue import load\n"
-        "load('build').parser('build').options(['-t', 'x', '--pull', '.'])\n"
+        "from minibuild.cli.catalogue import parser_of\n"
+        "parser_of('build').options(['-t', 'x', '--pull', '.'])\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -198,5 +198,4 @@ def test_only_the_command_in_use_is_imported() -> None:
 
 def test_every_command_of_the_catalogue_exists() -> None:
     for name in catalogue.CATALOGUE:
-        command = catalogue.load(name)
-        assert command.parser(name).prog == f"minibuild {name}"
+        assert catalogue.parser_of(name).prog == f"minibuild {name}"

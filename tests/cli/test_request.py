@@ -7,7 +7,7 @@ import pytest
 
 from minibuild.buildflags.platform import platform
 from minibuild.cli.build_request import request
-from minibuild.cli.catalogue import load
+from minibuild.cli.catalogue import parser_of
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
@@ -19,7 +19,7 @@ NOTHING = Environment({}, 1000)
 
 
 def made(*words: str, **variables: str) -> BuildRequest:
-    return request(load("build").parser("build").options(words), Environment(variables, 1000))
+    return request(parser_of("build").options(words), Environment(variables, 1000))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from minibuild.buildflags.resources import resources
 from minibuild.cli.build_flags import limits
-from minibuild.cli.catalogue import load
+from minibuild.cli.catalogue import parser_of
 from minibuild.errors import UsageError
 from minibuild.linux.resources import UNLIMITED, Resources
 
@@ -38,7 +38,7 @@ SOUND = [
 
 @pytest.mark.parametrize(("words", "expected"), SOUND)
 def test_sound(words: str, expected: Resources) -> None:
-    assert resources(limits(load("build").parser("build").options(words.split()))) == expected
+    assert resources(limits(parser_of("build").options(words.split()))) == expected
 
 
 WRONG = [
@@ -62,4 +62,4 @@ WRONG = [
 @pytest.mark.parametrize(("words", "says"), WRONG)
 def test_wrong(words: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        resources(limits(load("build").parser("build").options(words.split())))
+        resources(limits(parser_of("build").options(words.split())))

@@ -2,10 +2,10 @@
 
 from argparse import SUPPRESS
 
-from minibuild.cli.catalogue import load
+from minibuild.cli.catalogue import parser_of
 
 
 def flags(command: str) -> list[list[str]]:
     """The spellings of each flag that the help of `command` lists."""
-    actions = load(command).parser(command)._actions
+    actions = parser_of(command)._actions
     return [list(it.option_strings) for it in actions if it.option_strings and it.help != SUPPRESS]
