@@ -28,6 +28,8 @@ FlagKind = Literal["text", "texts", "bool"]
 """A flag with a value, one that may come several times, one that is true when it stands alone."""
 
 
+_NO_DEVICES = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later"
+_NO_DEVICES_HINT = "a step gets no devices of this machine (CDI); --security=insecure has those"
 _ELSEWHERE = {
     "chmod": "COPY and ADD",
     "chown": "COPY and ADD",
@@ -117,14 +119,14 @@ class Clause:
         """One flag, checked."""
         name, equals, value = piece.text[2:].partition("=")
         span = self.span_of(piece)
+        if name == "device" and self.instruction == "RUN":
+            raise self.error(_NO_DEVICES, _NO_DEVICES_HINT, span)
         if name not in known:
             near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
             may_be = ", ".join("--" + other for other in known)
             hint = f"{self.instruction} takes {may_be or 'no flags'}"
             if name in _ELSEWHERE:
                 hint = f"--{name} is for {_ELSEWHERE[name]}; {hint}"
-            if name == "device" and self.instruction == "RUN":
-                hint = "a step gets no devices of this machine (CDI); --security=insecure has those"
             raise self.error(f"unknown flag: --{name}{near}", hint, span)
         if known[name] == "bool":
             if equals and value.lower() not in ("true", "false"):

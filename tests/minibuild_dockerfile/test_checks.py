@@ -52,6 +52,7 @@ def test_the_page_has_all_rules() -> None:
         ("FROM busybox AS context\n", [("ReservedStageName", 1)]),
         ("FROM busybox\nCMD a\n", [("JSONArgsRecommended", 2)]),
         ("FROM busybox\nENTRYPOINT a\n", [("JSONArgsRecommended", 2)]),
+        ("FROM busybox\nCMD\n", []),
         ('FROM busybox\nSHELL ["a"]\nCMD a\n', []),
         ('FROM busybox\nCMD ["a"]\n', []),
         ("FROM busybox\nMAINTAINER a\n", [("MaintainerDeprecated", 2)]),

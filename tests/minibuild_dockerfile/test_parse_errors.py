@@ -44,6 +44,7 @@ ERRORS = [
     ("FROM a\nARG =x\n", (2, 2), "ARG names can not be blank"),
     ("FROM a\nARG\n", (2, 2), "ARG requires at least one argument"),
     ("FROM a\nARG --x A\n", (2, 2), "unknown flag: --x"),
+    ("FROM a\nRUN --device=x y\n", (2, 2), "device feature is only supported in"),
     ("FROM a\nWORKDIR\n", (2, 2), "WORKDIR requires exactly one argument"),
     ("FROM a\nEXPOSE\n", (2, 2), "EXPOSE requires at least one argument"),
     ("FROM a\nVOLUME []\n", (2, 2), "VOLUME requires at least one argument"),
