@@ -163,10 +163,9 @@ def _note_use(state: StageState, item: Cmd | Entrypoint | Healthcheck) -> None:
 
 def _check_shell(state: StageState, item: Cmd | Entrypoint) -> None:
     """A shell form is worth a word, unless a SHELL was chosen for it."""
-    shell_form = isinstance(item.command, ShellForm) and item.command.text
-    if shell_form and not state.config.get("Shell"):
+    if isinstance(item.command, ShellForm) and not state.config.get("Shell"):
         message = (
-            f"JSON arguments recommended for {type(item).__name__.upper()} to prevent "
+            f"JSON arguments recommended for {item.head.keyword} to prevent "
             "unintended behavior related to OS signals"
         )
         state.conversion.checks.report(rules.JSON_ARGS_RECOMMENDED, message, item.head)

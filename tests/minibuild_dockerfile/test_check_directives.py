@@ -13,12 +13,17 @@ from tests.support.resolver import FakeResolver
 
 @pytest.mark.parametrize(
     "directive",
-    ["skip=all", "skip=JSONArgsRecommended,maintainerdeprecated", "skip=All;error=true"],
+    ["skip=all", "skip=JSONArgsRecommended,MaintainerDeprecated", "skip=all;error=true"],
 )
 def test_rules_can_be_skipped(directive: str) -> None:
     text = "FROM busybox\nMAINTAINER x\nCMD a\n"
     assert findings(f"# check={directive}\n{text}") == []
     assert findings(text, build_args={"BUILDKIT_DOCKERFILE_CHECK": directive}) == []
+
+
+def test_names_of_rules_are_written_as_they_are() -> None:
+    text = "# check=skip=jsonargsrecommended,All\nFROM busybox\nCMD a\n"
+    assert findings(text) == [("JSONArgsRecommended", 3)]
 
 
 def test_the_build_argument_wins_over_the_directive() -> None:
@@ -121,7 +126,7 @@ def test_a_comment_can_ask_for_more() -> None:
     [
         ("skip=JSONArgsRecommended // reason", ["MaintainerDeprecated"]),
         ("skip=JSONArgsRecommended,MaintainerDeprecated // reason", []),
-        ("skip=JSONArgsRecommended, MaintainerDeprecated", ["MaintainerDeprecated"]),
+        ("skip=JSONArgsRecommended,MaintainerDeprecated", ["MaintainerDeprecated"]),
         ("error=false;skip=all why not", []),
     ],
 )

@@ -52,7 +52,7 @@ def test_the_page_has_all_rules() -> None:
         ("FROM busybox AS context\n", [("ReservedStageName", 1)]),
         ("FROM busybox\nCMD a\n", [("JSONArgsRecommended", 2)]),
         ("FROM busybox\nENTRYPOINT a\n", [("JSONArgsRecommended", 2)]),
-        ("FROM busybox\nCMD\n", []),
+        ("FROM busybox\nCMD\n", [("JSONArgsRecommended", 2)]),
         ('FROM busybox\nSHELL ["a"]\nCMD a\n', []),
         ('FROM busybox\nCMD ["a"]\n', []),
         ("FROM busybox\nMAINTAINER a\n", [("MaintainerDeprecated", 2)]),
@@ -125,6 +125,16 @@ def test_base_image_for_another_platform() -> None:
     )
     chosen = request_for("FROM x\n", contexts={"x": ImageContext("docker-image://arm")})
     assert check(chosen, resolver).findings == (), "a named context may be for any platform"
+
+
+def test_messages_name_instructions_as_they_are_written() -> None:
+    text = "from busybox\nenv a b\nentrypoint x\nentrypoint x\n"
+    assert [message.partition(" instructions")[0][:40] for message in messages(text)] == [
+        '"env key=value" should be used instead o',
+        "JSON arguments recommended for entrypoin",
+        "Multiple entrypoint",
+        "JSON arguments recommended for entrypoin",
+    ]
 
 
 def test_messages_suggest() -> None:

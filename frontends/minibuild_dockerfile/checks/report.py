@@ -23,7 +23,7 @@ _HINT = "write it like check=skip=RuleA,RuleB;error=true, or check=skip=all"
 
 
 class CheckConfig(NamedTuple):
-    """What a directive says. Names of rules are in lower case; `all` stands for every rule."""
+    """What a directive says. `all` stands for every rule."""
 
     skip: frozenset[str] = frozenset()
     experimental: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class CheckConfig(NamedTuple):
     def wants(self, rule: Rule) -> bool:
         """Whether findings of this rule are to be reported. An experimental one has to be asked
         for, also beside `skip=all`, as in BuildKit."""
-        names = {rule.name.lower(), _ALL}
+        names = {rule.name, _ALL}
         return bool(self.experimental & names) if rule.experimental else not self.skip & names
 
     def merged(self, other: "CheckConfig") -> "CheckConfig":
@@ -62,7 +62,7 @@ def _parse(text: str, span: Span, where: str = "check options") -> CheckConfig:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise _invalid(where, f'invalid check option "{part}"', span)
-        names = frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+        names = frozenset(name.strip() for name in value.split(",") if name.strip())
         if key == "skip":
             config = config._replace(skip=names)
         elif key == "experimental":

@@ -51,7 +51,7 @@ def check_instructions(instructions: Iterable[Instruction], checks: Checks) -> N
 def check_form(item: Env | Label, checks: Checks) -> None:
     """Check that a pair is written with `=`."""
     if item.legacy:
-        name = type(item).__name__.upper()
+        name = item.head.keyword
         message = f'"{name} key=value" should be used instead of legacy "{name} key value" format'
         checks.report(rules.LEGACY_KEY_VALUE_FORMAT, message, item.head)
 
@@ -60,7 +60,7 @@ def check_once(item: Cmd | Entrypoint | Healthcheck, earlier: Head | None, check
     """Check that an instruction overwrites none of its stage; the `earlier` one is at fault."""
     if earlier is not None:
         message = (
-            f"Multiple {type(item).__name__.upper()} instructions should not be used in the same "
+            f"Multiple {item.head.keyword} instructions should not be used in the same "
             "stage because only the last one will be used"
         )
         checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, earlier)
