@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
+from minibuild.linux.descriptors import closing_fd
 from tests.conftest import Cli
 from tests.serve.clients import client_of
 from tests.serve.conftest import Process
@@ -51,25 +55,59 @@ def test_the_end_of_the_server_ends_builds(
 def test_the_end_of_a_server_right_after_an_answer(
     cli: Cli, short_folder: Path, tmp_path: Path, context: Path
 ) -> None:
-    """A client has its answer before the record is written. A server that ends writes it; one that
-    is killed leaves nothing that the next one does not remove."""
-    root, temporary = Path(cli.root), tmp_path / "t"
+    """A client has its answer before the record is written. A server that ends writes it, however
+    long that takes; one that is killed leaves nothing that the next one does not remove."""
+    history, temporary = Path(cli.root, "history"), tmp_path / "t"
     temporary.mkdir()
-    for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
-        address = f"{short_folder}/{number}"
+
+    def answered(name: str) -> Process:
+        address = f"{short_folder}/{name}"
         server = cli.start("serve", f"--addr=unix://{address}", env={"TMPDIR": str(temporary)})
         assert server.stderr is not None and server.stderr.readline().startswith("listening")
         assert len(list(temporary.iterdir())) == 1  # its own folder
-        client_of(address, tmp_path / str(number), context).build({})
-        server.send_signal(ending)
-        server.communicate(timeout=20)
+        client_of(address, tmp_path / name, context).build({})
+        return server
+
+    killed = answered("killed")
+    killed.kill()
+    killed.communicate()
+    _fill(history)
+    ended = answered("ended")
+    with _held(history / "held"):
+        ended.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            ended.wait(timeout=0.4)  # One that waits for nothing takes half of that.
+    ended.communicate(timeout=20)
     assert not list(temporary.iterdir())
-    found = [path.read_bytes() for path in (root / "history").iterdir() if path.is_file()]
+    found = [path.read_bytes() for path in history.iterdir() if path.is_file()]
     records = map(TYPES["BuildHistoryRecord"].FromString, found)
     record = max(records, key=lambda one: (one.CreatedAt.seconds, one.CreatedAt.nanos))
     (said,) = record.Result.Attestations
-    assert record.numCompletedSteps and (root / "history/blobs" / said.digest[7:]).exists()
-    assert list(root.glob("builds/*/*"))
+    assert record.numCompletedSteps and (history / "blobs" / said.digest[7:]).exists()
+    assert list(Path(cli.root).glob("builds/*/*"))
+
+
+def _fill(history: Path) -> None:
+    """So much that a new record is followed by a look at the others. One of them cannot be read
+    before `_held` is done."""
+    for number in range(60):
+        (history / f"no record {number}").mkdir(parents=True)
+    os.mkfifo(history / "held")
+
+
+@contextmanager
+def _held(fifo: Path) -> Iterator[None]:
+    """Let it be read after the block, which begins once that is tried."""
+    ends, writer = time.monotonic() + 20, -1
+    while writer < 0:
+        try:
+            writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+    with closing_fd(writer):
+        yield
+        os.write(writer, b"no record\xff")
 
 
 def test_it_ends_by_itself(cli: Cli, short_folder: Path) -> None:
