@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,59 @@ def test_a_patch_of_large_pieces(tmp_path: Path, content: ContentStore, old: Lay
     assert _tar(first, content) == large + OLD[:9] + b"x"
     second = _write(tmp_path / "p2", first, (5, len(large) + 10))
     assert _tar(second, content) == large[5:] + OLD[:9] + b"x"
+
+
+class _Taker:
+    """Reads what it gets at once, as another process does."""
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.pieces: list[PatchPiece] = []
+        self.new = b""
+        self.counts: list[int] = []
+        self.is_whole = False
+
+    def begin(self, fd: int) -> None:
+        self.fd = fd
+
+    def take(self, pieces: Sequence[PatchPiece]) -> None:
+        self.counts.append(len(pieces))
+        self.pieces += pieces
+        for new, start, end in pieces:
+            self.new += os.pread(self.fd, end - start, start) if new else b""
+
+    def end(self) -> None:
+        self.is_whole = True
+
+
+def test_a_patch_is_taken_while_it_is_written(
+    tmp_path: Path, content: ContentStore, old: Layer
+) -> None:
+    """All pieces of each MiB at once, with the bytes of those that are new."""
+    half, taker = bytes(range(256)) * 2048, _Taker()
+    with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
+        for begin in range(4):
+            writer.write(half)
+            writer.repeat((begin * 10, begin * 10 + 5))
+        assert taker.counts == [3, 4]  # As soon as there is a piece behind a MiB.
+        assert not taker.is_whole
+        writer.commit()
+        assert (taker.counts, taker.is_whole) == ([3, 4, 1], True)
+    patch = read_patch(str(tmp_path / "p"), content)
+    assert (tuple(taker.pieces), taker.new) == (patch.pieces, half * 4)
+    parts = (half + OLD[begin * 10 : begin * 10 + 5] for begin in range(4))
+    assert _tar(patch, content) == b"".join(parts)
+
+
+def test_a_piece_that_was_taken_does_not_grow(tmp_path: Path, old: Layer) -> None:
+    """What is written next is one of its own, although it lies behind it."""
+    taker = _Taker()
+    with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
+        for size in (1 << 20, 10, 1 << 20, 1, 1):
+            writer.write(bytes(size))
+        assert [piece.end - piece.start for piece in taker.pieces] == [1 << 20, (1 << 20) + 10]
+        writer.commit()
+    assert taker.pieces[-1].end - taker.pieces[-1].start == 2
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 513, 3 << 20])

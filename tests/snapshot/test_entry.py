@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minibuild.lab.disk import TYPES, read_entry
-from minibuild.linux import device, xattr
+from minibuild.linux import device, recorded, xattr
 from minibuild.linux.contents import Copier
 from minibuild.linux.tree_writer import TreeWriter
 from minibuild.snapshot import entry
@@ -49,6 +49,20 @@ ENTRIES: dict[str, tuple[Edit, ...]] = {
     "fifo": (node("e", "fifo"), chmod("e", 0o640)),
     "sock": (node("e", "sock"), chmod("e", 0o711)),
 }
+
+
+def test_what_is_recorded_is_no_attribute(folders: tuple[str, int]) -> None:
+    """It is the owner, where owners are recorded; elsewhere nothing reads it."""
+    source, _ = folders
+    write("e", "text", 0o640)(source)
+    set_xattr("e", "user.a", b"1")(source)
+    recorded.write(f"{source}/e", 11, 22)
+    made = entry.metadata_of(f"{source}/e", owners=recorded.Records(()))
+    assert (made.mode, made.uid, made.gid) == (stat.S_IFREG | 0o640, 11, 22)
+    assert made.xattrs == {"user.a": b"1"}
+    made = entry.metadata_of(f"{source}/e")
+    assert (made.uid, made.gid) == (os.geteuid(), os.getegid())
+    assert made.xattrs.keys() == {"user.a", xattr.OWNER}
 
 
 @pytest.mark.parametrize("edits", ENTRIES.values(), ids=list(ENTRIES))

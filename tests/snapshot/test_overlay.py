@@ -75,6 +75,19 @@ def test_what_is_committed_is_not_written(snapshots: OverlaySnapshotter, depth: 
         pass
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_layer_is_mounted_once_the_step_that_wrote_it_is_unmounted(
+    snapshots: OverlaySnapshotter, readonly: bool
+) -> None:
+    one = layer(snapshots, None, "one")
+    active = snapshots.prepare(one)
+    fd = os.open(snapshots.layer_dir(one), os.O_PATH)
+    snapshots.unmounts.add(snapshots.layer_dir(one), fd)
+    snapshots.mount(active, readonly=readonly)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
 def test_the_tree_of_one_layer_is_its_directory(snapshots: OverlaySnapshotter) -> None:
     one = layer(snapshots, None, "one")
     before = open_descriptors()

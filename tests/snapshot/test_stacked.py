@@ -10,11 +10,12 @@ import pytest
 
 from minibuild.lab.disk import read_tree
 from minibuild.lab.model import plain
+from minibuild.snapshot import whiteout
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.select import open_snapshotter
 from minibuild.snapshot.stacked import StackedSnapshotter
-from minibuild.snapshot.whiteout import is_one
 from minibuild.store.layout import Store
+from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.needs("root")
 
@@ -99,9 +100,15 @@ def test_what_is_written_to_a_tree_is_in_its_layer(
 def test_a_mark_is_none_in_a_tree_or_on_top_of_another(snapshots: StackedSnapshotter) -> None:
     base = _layer(snapshots, None, _base)
     gone = _layer(snapshots, base, lambda root: os.unlink(f"{root}/d/a"))
-    fd = os.open(snapshots.layer_dir(gone), os.O_RDONLY)
+    fd, before = os.open(snapshots.layer_dir(gone), os.O_RDONLY), open_descriptors()
     try:
-        assert is_one(fd, "d/a", "marked") and not is_one(fd, "d", "marked")
+        found = {
+            path: whiteout.is_one(fd, path, "marked") for path in ("d/a", "d", "d/b", "nowhere/d")
+        }
+        assert found == {"d/a": True, "d": False, "d/b": False, "nowhere/d": False}
+        whiteout.make(fd, "d/new", "marked")
+        assert whiteout.is_one(fd, "d/new", "marked") and open_descriptors() == before
+        os.unlink("d/new", dir_fd=fd)
     finally:
         os.close(fd)
     again = _layer(snapshots, gone, lambda root: _write(root, "d/a", "again"))
