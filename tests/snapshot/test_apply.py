@@ -12,6 +12,8 @@ import pytest
 
 from minibuild.errors import Cancelled, HostError, StoreError
 from minibuild.linux import xattr
+from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.recorded import Records
 from minibuild.snapshot.api import Applied, Change, Defect, Kind, MergePolicy, Strategy
 from minibuild.snapshot.apply import Applier, Counts
 from minibuild.snapshot.diff import changes
@@ -290,6 +292,26 @@ def test_copies_are_asked_for(tmp_path: Path) -> None:
     assert os.lstat(tmp_path / "to/a").st_nlink == 2 and os.lstat(tmp_path / "from/a").st_nlink == 2
 
 
+def test_what_is_linked_has_its_recorded_owner(tmp_path: Path) -> None:
+    """That of a symlink is in the table of its snapshot, so each has a line of its own for the same
+    inode. A file brings it along."""
+    source = Path(make(tmp_path / "source", {"f": "text"}))
+    os.symlink("nowhere", source / "s")
+    os.link(source / "s", source / "t", follow_symlinks=False)
+    before, after = (Records([str(tmp_path / name)]) for name in ("before", "after"))
+    with closing_fd(os.open(source, os.O_RDONLY)) as fd:
+        for name in ("f", "s"):
+            before.write(fd, name, 11, 22)
+    layer, nothing = Path(make(tmp_path / "layer", {})), View((), "user")
+    applier = Applier(str(layer), nothing, MergePolicy(), owners=after)
+    applier.apply(changes(nothing, View([str(source)], "user", before)), before)
+    for name in ("f", "s", "t"):
+        found = (layer / name).lstat()
+        assert found.st_ino == (source / name).lstat().st_ino
+        assert Records(after.tables).owner(found, str(layer / name)) == (11, 22)
+    assert len((tmp_path / "after").read_text().splitlines()) == 1
+
+
 def test_the_memory_of_inodes_is_of_one_diff(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     spec = {"a": "a", "b": "= a"}
@@ -326,6 +348,14 @@ def test_what_stays_though_it_should_not(tmp_path: Path) -> None:
     os.mknod(tmp_path / "diff2-0/x", stat.S_IFSOCK | 0o600)
     with pytest.raises(StoreError, match=r"to create file during apply: create .*/layer/x: "):
         bench.apply({})
+
+
+def test_a_link_that_leads_nowhere_and_is_followed(tmp_path: Path) -> None:
+    """It is in the way like any other, with the defect as well."""
+    bench = Bench(tmp_path, defect="link-followed")
+    os.symlink("nowhere", f"{bench.layer}/x")
+    bench.apply({"x/in": "i"})
+    assert bench.tree() == {"x": "/", "x/in": "i"}
 
 
 def test_a_link_that_cannot_be_made_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,24 @@ def test_a_full_copy_has_no_whiteouts(tmp_path: Path) -> None:
     assert tree(view) == ["d"] and not view.is_opaque(str(tmp_path / "d"))
 
 
+@pytest.mark.parametrize("lowest", [False, True])
+@pytest.mark.parametrize(("mark", "gone"), [(b"x", True), (b"y", True), (b"", False)])
+def test_marks_of_our_own(tmp_path: Path, mark: bytes, gone: bool, lowest: bool) -> None:
+    """A file with one is a whiteout in any directory that is marked: also in one that became opaque
+    later, and where nothing lies below."""
+    for layer in ("top", "below"):
+        (tmp_path / layer / "d").mkdir(parents=True)
+        (tmp_path / layer / "d/a").touch()
+    xattr.set(str(tmp_path / "top/d/a"), f"{xattr.LAYER}whiteout", b"y")
+    if mark:
+        xattr.set(str(tmp_path / "top/d"), f"{xattr.LAYER}opaque", mark)
+    view = View([str(tmp_path / layer) for layer in ("top", "below")[: 2 - lowest]], "marked")
+    found = view.names_in(tuple(f"{directory}/d" for directory in view.dirs), 1)
+    assert found["a"].type == (WHITEOUT if gone else stat.S_IFREG)
+    assert (view.find("d/a") is None) == gone
+    assert view.may_hide(f"{tmp_path}/top/d") is bool(mark)
+
+
 @pytest.mark.parametrize("depth", [2, 5])
 def test_a_view_is_what_the_mount_shows(overlay: World, depth: int) -> None:
     snapshot = overlay.layer(None, write("a/b/c"), write("x"), write("gone/in"))
