@@ -35,7 +35,7 @@ NEW_KINDS = [
     ("Step", OP, "Exec |", {OP, "solver/lookup", "solver/step", "attest/materials"}),
     ("Source", OP, "ImageSource |", {OP, "solver/lookup", "solver/step", "attest/materials"}),
     ("FileAction", OP, "Copy |", {"solver/keys", "fileop/apply"}),
-    ("ExecMount", OP, "BindMount |", {"solver/keys", "solver/exec"}),
+    ("ExecMount", OP, "BindMount |", {"solver/keys", "solver/execmounts"}),
     ("OutputType", REQUEST, 'Literal["', {"exporter/export", "exporter/options"}),
 ]
 

@@ -120,22 +120,37 @@ class CannotShow(HostError):
     """A `BindContext` that this kernel or a filesystem refuses. Nothing of the step has run."""
 
 
-class Executor(Protocol):
-    """Runs steps; safe to call from many threads at once."""
+class StartedStep(Protocol):
+    """A step on its way. Call `wait` or `drop`: after either, no process of it is alive."""
 
-    def run(
-        self,
-        step: Step,
-        output: Output,
-        cancelled: threading.Event,
-        stdin: int | None = None,
-    ) -> StepExit:
-        """Run one step to its end; when this returns no process of the step is alive.
+    def release(self) -> bool:
+        """Let a step that is held mount its root. False if it needs other preparations now."""
+
+    def drop(self) -> None:
+        """Kill it."""
+
+    def wait(self, cancelled: threading.Event) -> StepExit:
+        """Serve a step to its end.
 
         Raises `HostError` if the step could not be set up, and `CannotShow` if a context is why;
         `DefinitionError` if what it names is not there (user, working directory, program: code
         127 or 126 is an exit, not an error); `Cancelled` soon after `cancelled` is set.
         """
+
+
+class Executor(Protocol):
+    """Runs steps; safe to call from many threads at once."""
+
+    def start(
+        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+    ) -> StartedStep:
+        """Start one step. One that is `held` does not touch its root until it is released: what
+        that stands on may still change. Raises as `StartedStep.wait` does."""
+
+    def run(
+        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
+    ) -> StepExit:
+        """Run one step to its end."""
 
     def unkept(self, resources: Resources) -> list[str]:
         """Those of these limits that this host cannot keep, by their names; steps run without."""

@@ -29,19 +29,21 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class RequestFiles(NamedTuple):
-    """The descriptors of a request."""
+    """The descriptors of a request. With a `gate` a step waits there, until what its root
+    filesystem stands on is whole."""
 
     request: int
     stdin: int
     stdout: int
     stderr: int
     channel: Channel
+    gate: int = -1
 
 
 def received(fds: list[int]) -> RequestFiles:
     """The same, as they come with a message."""
-    request, stdin, stdout, stderr, control = fds
-    return RequestFiles(request, stdin, stdout, stderr, Channel(control))
+    request, stdin, stdout, stderr, control, *gate = fds
+    return RequestFiles(request, stdin, stdout, stderr, Channel(control), *gate)
 
 
 _NOT_RECORDED = b"minibuild: one id, and no way here to record owners: all files will be root's%b\n"
@@ -65,7 +67,7 @@ def run(prepare: Callable[[], System], receive: Callable[[], RequestFiles | None
     def start(request: Request, channel: Channel) -> NoReturn:
         if isinstance(system, OSError):
             raise system
-        _start(request, system, channel)
+        _start(request, system, channel, given.gate)
 
     answer(given, start)
 
@@ -96,7 +98,7 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -
         os._exit(code)
 
 
-def _start(request: Request, system: System, channel: Channel) -> NoReturn:
+def _start(request: Request, system: System, channel: Channel, gate: int) -> NoReturn:
     step = request.step
     if step.limits:
         # Now: once inside the rootfs no module of ours can be loaded. The same goes for others.
@@ -111,7 +113,10 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
 
         bring_up()
     rootfs = Rootfs(request, system)
-    rootfs.prepare()
+    rootfs.open_mounts()
+    if gate >= 0 and not os.read(gate, 1):
+        os._exit(1)  # The builder is gone.
+    rootfs.mount_root()
     rootfs.enter()
     user = lookup_user(rootfs.root_fd, step.user)
     if step.tty:

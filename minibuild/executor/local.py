@@ -10,6 +10,8 @@ import errno
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.errors import MAKE_ROOM, Cancelled, HostError, StoreError, is_full, os_errors_as
@@ -72,28 +74,43 @@ class LocalExecutor:
             self._start_listeners()  # Each step needs it, and this process has one thread yet.
 
     def run(
-        self,
-        step: Step,
-        output: Output,
-        cancelled: threading.Event,
-        stdin: int | None = None,
+        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
         """See `api.Executor.run`."""
-        if cancelled.is_set() or self._closed:
+        if cancelled.is_set():
+            raise Cancelled("the step was cancelled")
+        return self.start(step, output, stdin).wait(cancelled)
+
+    def start(
+        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+    ) -> "LocalStep":
+        """See `api.Executor.start`."""
+        if self._closed:
             raise Cancelled("the step was cancelled")
         running = Running(output, stdin, lambda fds: self._watch(step, fds))
+        request = self.request(step)
+        with self._killed_if_failed(running):
+            running.start(self._servers.for_step(step), request, held=held)
+        return LocalStep(self, request, running)
+
+    @contextmanager
+    def _killed_if_failed(self, running: Running) -> Iterator[None]:
         try:
-            running.start(self._servers.for_step(step), self._request(step))
-            exited = running.wait(cancelled)
-            self._keep_tree(step, running)
+            yield
         except BaseException as error:
             running.kill()
+            running.close()
             if isinstance(error, HostError) and _of_a_full_disk(error) and is_full(self._folder):
                 what = "no space left in the store to set up the step"
                 raise StoreError(what, hint=MAKE_ROOM) from error
             raise
-        finally:
-            running.close()
+
+    def wait(self, step: Step, running: Running, cancelled: threading.Event) -> StepExit:
+        """See `api.StartedStep.wait`."""
+        with self._killed_if_failed(running):
+            exited = running.wait(cancelled)
+            self._keep_tree(step, running)
+        running.close()
         if self._closed or cancelled.is_set():
             raise Cancelled("the step was cancelled")
         if exited is None:
@@ -114,7 +131,8 @@ class LocalExecutor:
             if upper and tree_fd >= 0:
                 self._unmounts.add(upper, tree_fd)
 
-    def _request(self, step: Step) -> Request:
+    def request(self, step: Step) -> Request:
+        """What a step server is to know of a step, as things are now."""
         program = self._filter(step, "nothing")
         watch = b""
         if self._in_userns and can_listen():
@@ -176,6 +194,33 @@ class LocalExecutor:
         self._servers.close(self._unmounts.hand_over() if self._unmounts else [])
         if self._listeners is not None:
             self._listeners.close()
+
+
+class LocalStep:
+    """An `api.StartedStep` of a `LocalExecutor`."""
+
+    __slots__ = ("_executor", "_request", "_running")
+
+    def __init__(self, executor: LocalExecutor, request: Request, running: Running) -> None:
+        self._executor = executor
+        self._request = request
+        self._running = running
+
+    def release(self) -> bool:
+        """See `api.StartedStep.release`. The step below may have made devices."""
+        if self._executor.request(self._request.step) != self._request:
+            return False
+        self._running.release()
+        return True
+
+    def drop(self) -> None:
+        """See `api.StartedStep.drop`."""
+        self._running.kill()
+        self._running.close()
+
+    def wait(self, cancelled: threading.Event) -> StepExit:
+        """See `api.StartedStep.wait`."""
+        return self._executor.wait(self._request.step, self._running, cancelled)
 
 
 def _of_a_full_disk(error: HostError) -> bool:

@@ -29,7 +29,7 @@ _PATH_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Rootfs:
-    """A rootfs in the making. Call `prepare`, then `enter`, then `close`."""
+    """A rootfs in the making. Call `open_mounts`, `mount_root`, then `enter`, then `close`."""
 
     __slots__ = (
         "_mounts",
@@ -49,11 +49,10 @@ class Rootfs:
         self._mounts: list[Detached] = []
         self._readonly = False
 
-    def prepare(self) -> None:
-        """Open everything of the machine that the step is to see, and mount the snapshot."""
+    def open_mounts(self) -> None:
+        """Open everything of the machine that the step is to see."""
         step = self.request.step
         scratch = self._system.scratch
-        root, upper_fd = self._mount_root(scratch)
         names = etc_files.hosts(step.hostname, step.etc_hosts).encode()
         self._mounts = [
             self._system.file("/etc/hosts", names),
@@ -65,6 +64,10 @@ class Rootfs:
                 self._mounts.append(detach_context(mount, scratch))
             else:
                 self._mounts.append(detach(mount, scratch))
+
+    def mount_root(self) -> None:
+        """Mount the snapshot."""
+        root, upper_fd = self._mount_root(self._system.scratch)
         if self._system.ground.single_id and not self._system.ground.records:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)

@@ -58,11 +58,12 @@ class Running:
         self._terminal = -1
         self._watched: list[int] = []
         self._listener = -1
+        self._gate = -1
         self._exited: Exited | None = None
 
-    def start(self, helper: Helper, request: Request) -> None:
+    def start(self, helper: Helper, request: Request, *, held: bool = False) -> None:
         """Hand the step to the step server, or to the keeper: with the request, stdin, stdout,
-        stderr, and a socket of its own."""
+        stderr, and a socket of its own. One that is `held` waits at a pipe for `release`."""
         theirs: list[int] = []
         try:
             theirs.append(memory_file("step", pack(request)))
@@ -77,10 +78,18 @@ class Running:
             self._channel, other = pair()
             theirs.append(other.detach())
             self._poll.register(self._channel.fileno(), select.POLLIN)
+            if held:
+                read_fd, self._gate = os.pipe()
+                theirs.append(read_fd)
             step = request.step
             helper.send(pack(Order(step.network == "none", step.resources)), tuple(theirs))
         finally:
             close_all(theirs)
+
+    def release(self) -> None:
+        """Let a step that is held go on to its root filesystem."""
+        with suppress(BrokenPipeError):  # `wait` finds out why it died.
+            os.write(self._gate, b"\n")
 
     def wait(self, cancelled: threading.Event) -> Exited | None:
         """Serve the step until it has ended and its output is read; None if the server died."""
@@ -202,10 +211,10 @@ class Running:
 
     def close(self) -> None:
         """Close what is still open."""
-        for fd in (self._listener, self.take_tree()):
+        for fd in (self._listener, self._gate, self.take_tree()):
             if fd >= 0:
                 os.close(fd)
-        self._listener = -1
+        self._listener = self._gate = -1
         self._close_channel()
         self._close_watched()
         for fd in self._streams:

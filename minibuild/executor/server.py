@@ -196,7 +196,7 @@ class _Server:
             self._by_pidfd[process.pidfd] = self._by_channel[channel.fileno()] = running
             self._poll.register(process.pidfd, select.POLLIN)
             self._poll.register(channel.fileno(), select.POLLIN)
-        close_all(given[:4])
+        close_all(fds[:4] + fds[5:])
         if self._spare is None:
             self._prepare_spare()
 

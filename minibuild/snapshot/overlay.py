@@ -45,9 +45,20 @@ class OverlaySnapshotter(Snapshotter):
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
         snapshot = self.create_on(parent)
         if parent is not None:
-            with self.removed_if_failed(snapshot):
-                os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
+            self._make_workdir(snapshot)
         return snapshot
+
+    def prepare_early(self, parent: SnapshotID) -> SnapshotID | None:
+        """See `Snapshotter.prepare_early`: its upperdir and workdir are empty at first."""
+        if len(self.layers(parent)) >= self.max_layers:
+            return None
+        snapshot = self.create(parent, early=True)
+        self._make_workdir(snapshot)
+        return snapshot
+
+    def _make_workdir(self, snapshot: SnapshotID) -> None:
+        with self.removed_if_failed(snapshot):
+            os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
 
     def commit(self, active: SnapshotID) -> None:
         """Make an active snapshot immutable: its row says so, and the workdir goes."""

@@ -57,6 +57,17 @@ class Snapshotter(ABC):
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
 
+    def prepare_early(self, parent: SnapshotID) -> SnapshotID | None:
+        """The same on a parent that is still written by this process; None where a snapshot cannot
+        begin before its parent has ended. It is complete after `settle`."""
+        return None
+
+    def settle(self, early: SnapshotID) -> None:
+        """Complete a snapshot that was prepared early: nothing writes to its parent any more."""
+        *_, below, _ = self.layers(early)
+        self._inherit_root(below, early)
+        self.unmounts.close((self.layer_dir(below),))
+
     def mount(self, snapshot: SnapshotID, *, readonly: bool) -> Mount:
         """The mount that shows the tree of a snapshot; not `readonly` only for an active one."""
         layers = self.layers(snapshot)
@@ -137,9 +148,10 @@ class Snapshotter(ABC):
         stack: Sequence[SnapshotID] = (),
         *,
         merged: bool = False,
+        early: bool = False,
     ) -> SnapshotID:
         """A new active snapshot with an empty layer directory."""
-        snapshot = self.table.insert(parent, stack, merged=merged)
+        snapshot = self.table.insert(parent, stack, merged=merged, early=early)
         with self.removed_if_failed(snapshot):
             self._make_home(f"{self.folder}/{snapshot}")
         return snapshot
@@ -152,11 +164,14 @@ class Snapshotter(ABC):
             parent = flattened(self, parent)
         snapshot = self.create(parent)
         if below := self.layers(parent):
-            from minibuild.snapshot.entry import inherit_root
-
             with self.removed_if_failed(snapshot):
-                inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
+                self._inherit_root(below[-1], snapshot)
         return snapshot
+
+    def _inherit_root(self, below: SnapshotID, snapshot: SnapshotID) -> None:
+        from minibuild.snapshot.entry import inherit_root
+
+        inherit_root(self.layer_dir(below), self.layer_dir(snapshot))
 
     @contextmanager
     def removed_if_failed(self, active: SnapshotID) -> Iterator[None]:

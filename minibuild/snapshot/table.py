@@ -36,12 +36,14 @@ class Table:
         stack: Sequence[SnapshotID] = (),
         *,
         merged: bool = False,
+        early: bool = False,
     ) -> SnapshotID:
-        """A new active snapshot of this process; all it stands on must be committed."""
+        """A new active snapshot of this process. All it stands on must be committed, or, if it is
+        made `early`, an active one of this process."""
         needed = set(stack) if parent is None else {parent, *stack}
         with self.store.db.transaction() as tx:
             for snapshot in needed:
-                self._require_committed(snapshot)
+                self._require_base(snapshot, early=early)
             cursor = tx.execute(
                 "INSERT INTO snapshots (parent, backend, owner, stack, created, merged)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -57,9 +59,9 @@ class Table:
         assert cursor.lastrowid is not None
         return SnapshotID(cursor.lastrowid)
 
-    def _require_committed(self, snapshot: SnapshotID) -> None:
+    def _require_base(self, snapshot: SnapshotID, *, early: bool) -> None:
         owner, backend = self._row(snapshot, "owner, backend")
-        if owner is not None:
+        if owner is not None and not (early and owner == self.store.owner.name):
             raise StoreError(f"snapshot {snapshot} is not committed, so nothing can stand on it")
         self._require_backend(snapshot, backend)
 

@@ -1,35 +1,25 @@
 """Doing an Exec: a new snapshot on the root filesystem, and a process that changes it.
 
-Everything the op names is turned into something of this machine here: results into mounts, caches
-into directories, secrets into bytes. What the process then sees is the executor's business.
 Comes in: a vertex whose inputs are solved. Goes out: the base's result with one diff more.
-Read next: `cachemounts`, `executor.api`.
+Read next: `execmounts`, `ahead`, `executor.api`.
 """
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import assert_never
+from typing import Protocol
 
 from minibuild.cache.results import Result
 from minibuild.errors import Cancelled, DefinitionError, StepFailed, located
-from minibuild.executor.api import (
-    BindPath,
-    BindTree,
-    CannotShow,
-    SecretFile,
-    Step,
-    StepExit,
-    StepMount,
-    Tmpfs,
-)
-from minibuild.graph.op import BindMount, CacheMount, Exec, SecretMount, SshMount, TmpfsMount
+from minibuild.executor.api import CannotShow, StartedStep, Step, StepExit, StepMount
+from minibuild.graph.op import BindMount, Exec
+from minibuild.graph.vertex import Vertex
 from minibuild.linux.resources import Resources, out_of_memory
 from minibuild.snapshot.api import SnapshotID
-from minibuild.solver.cachemounts import cache_directories, with_full_id
-from minibuild.solver.inputs import open_input
+from minibuild.solver.execmounts import ExecMounts
 from minibuild.solver.keys import ReadyVertex, outputs
+from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 TAIL_BYTES = 16 * 1024
@@ -37,49 +27,176 @@ TAIL_BYTES = 16 * 1024
 
 
 def run_exec(
-    build: BuildContext, ready: ReadyVertex, op: Exec
+    build: BuildContext,
+    ready: ReadyVertex,
+    op: Exec,
+    run: "ExecRun | None" = None,
+    meanwhile: "Callable[[SnapshotID], Following | None]" = lambda root: None,
 ) -> tuple[Result, Mapping[int, Result]]:
     """The result of the base with one diff more: what the process changed. And the same for each
     mount that is an output, by its index.
 
-    Raises `StepFailed` if the process ended with another code than 0.
+    `run` is the step if it was begun early. `meanwhile` may prepare a step on the root filesystem
+    of this one, which is released when this one has ended well. Raises `StepFailed` if the process
+    ended with another code than 0.
     """
-    trees: dict[int | None, _Tree] = {}
+    run, following = run or ExecRun(build, ready.vertex, op), None
     try:
-        trees[None] = _Tree(build, ready, ready.base)
         with located(ready.vertex.note.span):
-            for number in outputs(op):
-                trees[number] = _Tree(build, ready, _written(ready, op, number))
-            while not _run(build, ready, op, {n: tree.active for n, tree in trees.items()}):
-                pass
+            run.begin(ready)
+            following = meanwhile(run.root)
+            while not run.ends_well():
+                run.begin(ready)
+        if following is not None:
+            following.release()
         with build.worker.store.db.transaction():
-            results = {number: tree.commit() for number, tree in trees.items()}
+            results = run.commit()
     except BaseException as error:
+        if following is not None:
+            following.drop()
         if isinstance(error, StepFailed) and build.keep_failed is not None:
-            build.keep_failed(ready.vertex, op, trees.pop(None).commit())
-        for tree in trees.values():
-            build.worker.snapshots.remove(tree.active)
+            build.keep_failed(ready.vertex, op, run.commit_root())
+        run.drop()
         raise
     return results[None], {n: result for n, result in results.items() if n is not None}
 
 
-class _Tree:
+class Following(Protocol):
+    """A step that is prepared on one that runs."""
+
+    def release(self) -> None:
+        """Let it run: the one below has ended well."""
+
+    def drop(self) -> None:
+        """Leave nothing of it."""
+
+
+class _Tree(NamedTuple):
     """A tree that a step changes: a new snapshot on that of a result."""
 
-    __slots__ = ("_base", "_build", "_parent", "active")
+    base: Result
+    lower: SnapshotID | None
+    active: SnapshotID
 
-    def __init__(self, build: BuildContext, ready: ReadyVertex, base: Result) -> None:
+
+class ExecRun:
+    """An Exec that is being done: the trees that it changes, and its process."""
+
+    def __init__(self, build: BuildContext, vertex: Vertex, op: Exec) -> None:
         self._build = build
-        self._base = base
-        self._parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
-        self.active = build.worker.snapshots.prepare(self._parent)
+        self._op = op
+        self._progress = build.progress(vertex.digest)
+        self._tail = bytearray()
+        self._trees: dict[int | None, _Tree] = {}
+        self._mounts: tuple[StepMount, ...] = ()
+        self._held = ExitStack()
+        self._started: StartedStep | None = None
 
-    def commit(self) -> Result:
-        """The result with what changed on top, when the step has ended."""
+    @property
+    def root(self) -> SnapshotID:
+        """The snapshot of the root filesystem."""
+        return self._trees[None].active
+
+    def begin_early(self, ready: ReadyVertex, below: SnapshotID) -> bool:
+        """Prepare the step on a root filesystem that another one still changes. False if that
+        cannot be."""
+        active = self._build.worker.snapshots.prepare_early(below)
+        if active is None:
+            return False
+        self._trees[None] = _Tree((), below, active)
+        self._start(ready, held=True)
+        return True
+
+    def release(self) -> bool:
+        """Let a step go on that was begun early. False if it has to begin once more."""
+        self._build.worker.snapshots.settle(self.root)
+        return self._started is not None and self._started.release()
+
+    def begin(self, ready: ReadyVertex) -> None:
+        """Start the process, if that was not done early."""
+        if self._started is not None:
+            self._trees[None] = self._trees[None]._replace(base=ready.base)
+            return
+        if not self._trees:
+            self._prepare(None, ready.base)
+            for number in outputs(self._op):
+                self._prepare(number, _written(ready, self._op, number))
+        self._start(ready)
+
+    def _prepare(self, number: int | None, base: Result) -> None:
+        lower = self._build.materialiser.snapshot(base, self._progress.remark)
+        self._trees[number] = _Tree(base, lower, self._build.worker.snapshots.prepare(lower))
+
+    def _start(self, ready: ReadyVertex, *, held: bool = False) -> None:
+        build, op = self._build, self._op
+        actives = {number: tree.active for number, tree in self._trees.items()}
+        mounts = ExecMounts(build, ready, self._held, dict(op.env), actives)
+        self._mounts = mounts.all(op)
+        for name, value in ready.vertex.note.proxy:
+            mounts.env.setdefault(name, value)
+        step = Step(
+            rootfs=build.worker.snapshots.mount(self.root, readonly=op.readonly),
+            args=op.args,
+            env=tuple(mounts.env.items()),
+            cwd=op.cwd,
+            user=op.user,
+            mounts=self._mounts,
+            network=op.network,
+            security=op.security,
+            hostname=op.hostname or Step._field_defaults["hostname"],
+            etc_hosts=op.add_hosts,
+            shm_size_bytes=op.shm_size_bytes,
+            limits=op.ulimits,
+            resources=build.resources,
+        )
+        self._started = build.executor().start(step, self._output, held=held)
+
+    def _output(self, stream: int, data: bytes) -> None:
+        self._tail.extend(data)
+        del self._tail[:-TAIL_BYTES]
+        self._progress.log(stream, data)
+
+    def ends_well(self) -> bool:
+        """Wait for the process. False if it has to be started once more, with a context that is
+        shown in another way: nothing has run yet."""
+        build, op, started = self._build, self._op, self._started
+        assert started is not None
+        self._started = None
+        with self._held:
+            try:
+                ended = started.wait(build.cancelled)
+            except CannotShow as error:
+                if not build.worker.context_mounts().weaken(self._mounts):
+                    raise
+                self._progress.remark(f"{error.message}; so its files are copied")
+                return False
+        if ended.code not in op.exit_codes:
+            # A signal for the whole group (Ctrl-C) may end the step before this process sees it.
+            turn = _SIGNAL_S if ended.code in _BY_SIGNAL else 0
+            cancelled = build.cancelled.wait(turn)
+            raise _failure(op, ended, self._tail, build.resources, cancelled=cancelled)
+        return True
+
+    def commit(self) -> dict[int | None, Result]:
+        """The results, with what changed on top: of the root (None), and of mounts."""
+        return {number: self._commit(tree) for number, tree in self._trees.items()}
+
+    def commit_root(self) -> Result:
+        """The same for the root alone."""
+        return self._commit(self._trees.pop(None))
+
+    def _commit(self, tree: _Tree) -> Result:
         worker = self._build.worker
-        worker.snapshots.commit(self.active)
-        made = worker.diffs.add(self._base, lower=self._parent, upper=self.active)
-        return (*self._base, made)
+        worker.snapshots.commit(tree.active)
+        return (*tree.base, worker.diffs.add(tree.base, lower=tree.lower, upper=tree.active))
+
+    def drop(self) -> None:
+        """Leave nothing of the step."""
+        if self._started is not None:
+            self._started.drop()
+        self._held.close()
+        for tree in self._trees.values():
+            self._build.worker.snapshots.remove(tree.active)
 
 
 def _written(ready: ReadyVertex, op: Exec, number: int) -> Result:
@@ -97,53 +214,6 @@ def _written(ready: ReadyVertex, op: Exec, number: int) -> Result:
 
 _BY_SIGNAL = tuple(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
 _SIGNAL_S = 0.1
-
-Actives = Mapping[int | None, SnapshotID]
-"""The snapshots that a step changes: its root filesystem (None), and mounts by their index."""
-
-
-def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) -> bool:
-    """Run the process in its snapshots. False if that has to be tried once more, with a
-    context that is shown in another way: nothing has run yet."""
-    progress, tail = build.progress(ready.vertex.digest), bytearray()
-
-    def output(stream: int, data: bytes) -> None:
-        tail.extend(data)
-        del tail[:-TAIL_BYTES]
-        progress.log(stream, data)
-
-    with ExitStack() as stack:
-        held = _Mounts(build, ready, stack, dict(op.env), actives)
-        mounts = held.all(op)
-        for name, value in ready.vertex.note.proxy:
-            held.env.setdefault(name, value)
-        step = Step(
-            rootfs=build.worker.snapshots.mount(actives[None], readonly=op.readonly),
-            args=op.args,
-            env=tuple(held.env.items()),
-            cwd=op.cwd,
-            user=op.user,
-            mounts=mounts,
-            network=op.network,
-            security=op.security,
-            hostname=op.hostname or Step._field_defaults["hostname"],
-            etc_hosts=op.add_hosts,
-            shm_size_bytes=op.shm_size_bytes,
-            limits=op.ulimits,
-            resources=build.resources,
-        )
-        try:
-            ended = build.executor().run(step, output, build.cancelled)
-        except CannotShow as error:
-            if not build.worker.context_mounts().weaken(mounts):
-                raise
-            progress.remark(f"{error.message}; so its files are copied")
-            return False
-    if ended.code not in op.exit_codes:
-        # A signal for the whole group (Ctrl-C) may end the step before this process has seen it.
-        turn = _SIGNAL_S if ended.code in _BY_SIGNAL else 0
-        raise _failure(op, ended, tail, build.resources, cancelled=build.cancelled.wait(turn))
-    return True
 
 
 def _failure(
@@ -184,106 +254,3 @@ def _foreign(output: bytes | bytearray) -> bool:
     A shell takes a file that the kernel refuses for a script, and complains of its first bytes.
     """
     return b"exec format error" in output.lower() or b"\x7fELF" in output
-
-
-class _Mounts:
-    """The mounts of a step on this machine, held by `stack` while the step runs. Secrets and ssh
-    agents may set variables in `env`."""
-
-    def __init__(
-        self,
-        build: BuildContext,
-        ready: ReadyVertex,
-        stack: ExitStack,
-        env: dict[str, str],
-        actives: Actives,
-    ) -> None:
-        self._build = build
-        self._actives = actives
-        self._ready = ready
-        self._stack = stack
-        self.env = env
-
-    def all(self, op: Exec) -> tuple[StepMount, ...]:
-        """What the mounts of the op are here."""
-        build = self._build
-        wanted = [
-            with_full_id(mount, self._ready) if isinstance(mount, CacheMount) else mount
-            for mount in op.mounts
-        ]
-        cache_mounts = [mount for mount in wanted if isinstance(mount, CacheMount)]
-        if build.cache_mount_importer is not None:
-            # Before any of them is held: two steps with the same mounts must not wait for each
-            # other.
-            build.cache_mount_importer(build, cache_mounts)
-        caches: dict[str, str] = {}
-        if cache_mounts:
-            held = cache_directories(build, self._ready, cache_mounts)
-            caches = self._stack.enter_context(held)
-        made: list[StepMount] = []
-        for number, mount in enumerate(wanted):
-            match mount:
-                case CacheMount():
-                    path = caches[mount.id]
-                    made.append(BindPath(mount.target, path, readonly=mount.readonly))
-                case BindMount(output=True):
-                    tree = build.worker.snapshots.mount(self._actives[number], readonly=False)
-                    made.append(BindTree(mount.target, tree, mount.source, readonly=False))
-                case BindMount():
-                    made.append(self._bind(mount))
-                case TmpfsMount():
-                    made.append(Tmpfs(mount.target, mount.size_bytes, mount.readonly))
-                case SecretMount():
-                    made += self._secret(mount)
-                case SshMount():
-                    made += self._ssh(mount)
-                case _ as unknown:
-                    assert_never(unknown)
-        return tuple(made)
-
-    def _bind(self, mount: BindMount) -> StepMount:
-        build, found = self._build, self._ready.input(mount.input)
-        if found is not None and found.local is not None:
-            path = os.path.realpath(build.directory(found.local.name))
-            with open_input(build, self._ready, mount.input) as tree:
-                return build.worker.context_mounts().mount(tree, path, mount, build.cancelled)
-        snapshots, tell = build.worker.snapshots, build.progress(self._ready.vertex.digest).remark
-        snapshot = build.materialiser.snapshot(found.result if found else (), tell)
-        if snapshot is None:
-            snapshot = snapshots.prepare(None)
-            self._stack.callback(snapshots.remove, snapshot)
-        shown, discard = snapshots.mount(snapshot, readonly=True), not mount.readonly
-        return BindTree(mount.target, shown, mount.source, mount.readonly, discard)
-
-    def _secret(self, mount: SecretMount) -> list[StepMount]:
-        value = self._build.secret(mount.id)
-        if value is None:
-            if mount.required:
-                raise DefinitionError(
-                    f"secret {mount.id}: not found",
-                    hint=f"give it with --secret id={mount.id},src=FILE",
-                )
-            if mount.env:
-                self.env[mount.env] = ""
-            return []
-        if mount.env:
-            self.env[mount.env] = value.decode("utf-8", "surrogateescape")
-        if not mount.target:
-            return []
-        return [SecretFile(mount.target, value, mount.mode, mount.uid, mount.gid)]
-
-    def _ssh(self, mount: SshMount) -> list[StepMount]:
-        agent = self._build.ssh(mount.id)
-        self.env.setdefault("SSH_AUTH_SOCK", mount.target)
-        if agent is None:
-            if mount.required:
-                raise DefinitionError(
-                    f"ssh agent {mount.id}: not found", hint=f"give it with --ssh {mount.id}"
-                )
-            return []
-        from minibuild.session.ssh_agent import forwarded
-
-        # Among the files in the making, which are swept should we be killed.
-        socket = self._build.worker.store.ingest_path()
-        self._stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))
-        return [BindPath(mount.target, socket)]

@@ -3,7 +3,8 @@
 Comes in: vertices and two functions, one that is quick and one that may take long. Goes out: what
 they returned, for each vertex. A vertex starts as soon as its inputs are done. The quick function
 runs in the caller's thread, one vertex after the other: a cached build never starts a thread. What
-it declines is work, and work runs in threads of its own, up to `jobs` at a time.
+it declines is work, and work runs in threads of its own, up to `jobs` at a time. It gets to know
+which vertices wait for it alone: what of them does not need its result can be prepared meanwhile.
 
 The first failure stops the rest: nothing new is started, `cancelled` is set for what runs, and the
 error is raised once every thread is back. Ctrl-C takes the same way.
@@ -29,14 +30,15 @@ Done = Mapping[Digest, T]
 
 
 class Declined(Generic[H]):
-    """A vertex that takes work, and what the quick function found out for it. No `NamedTuple`, for
-    a generic one is dear to define."""
+    """A vertex that takes work, what the quick function found out for it, and the vertices that are
+    `waiting` for it alone. No `NamedTuple`, for a generic one is dear to define."""
 
-    __slots__ = ("hint", "vertex")
+    __slots__ = ("hint", "vertex", "waiting")
 
     def __init__(self, vertex: Vertex, hint: H) -> None:
         self.vertex = vertex
         self.hint = hint
+        self.waiting: Sequence[Vertex] = ()
 
 
 class Scheduler(Generic[T, H]):
@@ -87,7 +89,7 @@ class Scheduler(Generic[T, H]):
     def _run(self, order: "_Order") -> None:
         while True:
             self._try_quick(order)
-            self._hand_out()
+            self._hand_out(order)
             if self._pool is None or not self._running:
                 break
             vertex, value = self._pool.outcome()
@@ -112,12 +114,13 @@ class Scheduler(Generic[T, H]):
         if self._after is not None:
             self._after(vertex, value)
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, order: "_Order") -> None:
         """Give what waits to threads, as many as may run."""
         if self._waiting and self._pool is None:
             self._pool = _Pool(self._start_work(self._waiting), self.done)
         while self._pool is not None and self._waiting and len(self._running) < self._jobs:
             declined = self._waiting.popleft()
+            declined.waiting = order.waiting(declined.vertex)
             self._running.add(declined.vertex.digest)
             self._pool.add(declined, len(self._running))
 
@@ -134,6 +137,11 @@ class _Order:
             for needed in self._missing[vertex.digest]:
                 self._users.setdefault(needed, []).append(vertex)
         self.ready = deque(v for v in vertices if not self._missing[v.digest])
+
+    def waiting(self, vertex: Vertex) -> list[Vertex]:
+        """The vertices that lack this one and no other."""
+        users = self._users.get(vertex.digest, ())
+        return [user for user in users if len(self._missing[user.digest]) == 1]
 
     def finish(self, vertex: Vertex) -> None:
         """Note that a vertex is done."""

@@ -75,6 +75,7 @@ class Solver:
         self._packing = packing
         self._lookup = Lookup(build.worker.cache, sources.image, remote_cache, salt)
         self._known = known or {}
+        self._runs: Callable[[Vertex], bool] = lambda vertex: False
         self._reached: list[Results] = []
 
     def solve(self, targets: Sequence[Vertex | None]) -> Solution:
@@ -132,6 +133,8 @@ class Solver:
     # --- What needs no thread ---
 
     def _quick(self, vertex: Vertex, done: Results) -> VertexResult | Declined[Hint]:
+        if self._runs(vertex):
+            return Declined(vertex, None)
         ready = ReadyVertex.of(vertex, done)
         key = revision_key(ready, self._build.revisions, self._lookup.version)
         answer = Answer(find_revision(self._build, key))
@@ -187,7 +190,10 @@ class Solver:
         copiers.start_servers(self._jobs, coming.processes(left, waiting, plan, self._jobs))
         steps = Steps(self._build, self._sources, self._lookup, plan, copiers)
         stack.callback(steps.close)
-        return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
+        self._runs = steps.runs
+        return lambda declined, done: steps.do(
+            ReadyVertex.of(declined.vertex, done), declined.hint, declined.waiting
+        )
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""

@@ -34,6 +34,8 @@ from minibuild.graph.op import (
     Merge,
     MountOutput,
 )
+from minibuild.graph.vertex import Vertex
+from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import (
     inputs_unchanged,
@@ -56,15 +58,29 @@ from minibuild.solver.layers import LayerPlan
 from minibuild.solver.lookup import Lookup, PrecomputedKey
 from minibuild.solver.packer import Packer
 from minibuild.source.source import Sources
+from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
+    from minibuild.solver.ahead import PreparedStep
+    from minibuild.solver.exec import ExecRun, Following
     from minibuild.solver.file import FileRunner
 
 Outputs = Mapping[int, Result]
 """What a step left in its mounts, by their index."""
 
 _CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
+
+
+class _Work(NamedTuple):
+    """What is known of a step that has to be done: what its keys are made of, when that was read,
+    and the vertices that are waiting for it alone."""
+
+    parts: list[Part]
+    fast: Digest
+    canonical: Digest
+    since_ns: int
+    waiting: Sequence[Vertex]
 
 
 class Steps:
@@ -84,6 +100,7 @@ class Steps:
         self._lookup = lookup
         self._plan = plan
         self._copiers = copiers
+        self._running: dict[Digest, PreparedStep] = {}
         self._packer = Packer(build, plan.packing) if plan.packing else None
 
     @cached_property
@@ -93,17 +110,33 @@ class Steps:
         return FileRunner(self._build, self._plan, self._copiers)
 
     def close(self) -> None:
-        """Wait for the layer in the making."""
+        """Wait for the layer in the making. No step runs any more."""
+        while self._running:
+            self._running.popitem()[1].drop()
         if self._packer is not None:
             self._packer.stop()
 
-    def do(self, ready: ReadyVertex, precomputed: PrecomputedKey | None) -> VertexResult:
-        """The result of a vertex, reported. Raises what its work raises."""
+    def runs(self, vertex: Vertex) -> bool:
+        """Whether the step of a vertex was prepared, and runs already."""
+        return vertex.digest in self._running
+
+    def do(
+        self,
+        ready: ReadyVertex,
+        precomputed: PrecomputedKey | None,
+        waiting: Sequence[Vertex] = (),
+    ) -> VertexResult:
+        """The result of a vertex, reported; those that are `waiting` for it alone may be prepared
+        meanwhile. Raises what its work raises."""
         vertex, report = ready.vertex, self._build.report
-        report(Started(vertex.digest, time.time()))
+        step = self._running.pop(vertex.digest, None)
+        report(Started(vertex.digest, time.time() if step is None else step.released))
         try:
             with located(vertex.note.span):
-                result = self._do(ready, precomputed)
+                if step is not None:
+                    result = self._go_on(ready, step, waiting)
+                else:
+                    result = self._do(ready, precomputed, waiting)
         except BaseException as error:
             error = explained(error)
             text, cancelled = str(error) or type(error).__name__, isinstance(error, Cancelled)
@@ -114,7 +147,9 @@ class Steps:
         report(Completed(vertex.digest, time.time(), cached=result.cached))
         return result
 
-    def _do(self, ready: ReadyVertex, precomputed: PrecomputedKey | None) -> VertexResult:
+    def _do(
+        self, ready: ReadyVertex, precomputed: PrecomputedKey | None, waiting: Sequence[Vertex]
+    ) -> VertexResult:
         match ready.vertex.op:
             case File() as op:
                 # The shape of a copy says nothing of what other machines have.
@@ -123,7 +158,7 @@ class Steps:
                     return self._copy_new(ready, op) or self._step(ready, op, None)
                 return self._step(ready, op, precomputed)
             case Exec() as op:
-                return self._step(ready, op, precomputed)
+                return self._step(ready, op, precomputed, waiting)
             case Diff():
                 return self._diff(ready)
             case HttpSource() | GitSource() as op:
@@ -142,7 +177,11 @@ class Steps:
     # --- Steps: an Exec, a File ---
 
     def _step(
-        self, ready: ReadyVertex, op: Exec | File, precomputed: PrecomputedKey | None
+        self,
+        ready: ReadyVertex,
+        op: Exec | File,
+        precomputed: PrecomputedKey | None,
+        waiting: Sequence[Vertex] = (),
     ) -> VertexResult:
         build, lookup, forced = self._build, self._lookup, ready.must_execute
         if precomputed is not None:
@@ -166,21 +205,39 @@ class Steps:
                 answer = lookup.find_elsewhere(ready, op, canonical, contents=True)
                 found = answer.result if answer is not None and answer.whole else None
             if found is None:
-                result, left, newest_ns = self._run(ready, op)
-                as_before = newest_ns is not None and not is_since(newest_ns, since_ns)
-                if not as_before:
-                    with self._copiers.here():
-                        as_before = inputs_unchanged(build, ready, op, parts, since_ns)
-                if not as_before:
-                    return self._unkept(ready, result, left)
-                self._save(ready, op, parts, {fast}, Record(canonical, result), left)
-                return VertexResult(result, canonical, fast, forced=forced)
+                made = _Work(parts, fast, canonical, since_ns, waiting)
+                return self._work(ready, op, made)
         if fast != canonical and not found.origin:
             record = Record(canonical, found.result)
             self._cache.save({fast}, record, ready.vertex.note.name)
         return found._replace(fast_key=fast)
 
-    def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs, int | None]:
+    def _go_on(
+        self, ready: ReadyVertex, step: "PreparedStep", waiting: Sequence[Vertex]
+    ) -> VertexResult:
+        """The same for a step that runs already. Its lock is held, and it has no record."""
+        with step.lock:
+            work = _Work([], step.key, step.key, 0, waiting)
+            return self._work(ready, step.op, work, step.run)
+
+    def _work(
+        self, ready: ReadyVertex, op: Exec | File, work: "_Work", run: "ExecRun | None" = None
+    ) -> VertexResult:
+        """Do a step under its lock, and remember what came of it."""
+        parts, fast, canonical, since_ns, _ = work
+        result, left, newest_ns = self._run(ready, op, work, run)
+        as_before = newest_ns is not None and not is_since(newest_ns, since_ns)
+        if not as_before:
+            with self._copiers.here():
+                as_before = inputs_unchanged(self._build, ready, op, parts, since_ns)
+        if not as_before:
+            return self._unkept(ready, result, left)
+        self._save(ready, op, parts, {fast}, Record(canonical, result), left)
+        return VertexResult(result, canonical, fast, forced=ready.must_execute)
+
+    def _run(
+        self, ready: ReadyVertex, op: Exec | File, work: "_Work", run: "ExecRun | None"
+    ) -> tuple[Result, Outputs, int | None]:
         """What a step comes to, what it left in its mounts, and the newest ctime of what it read,
         if that is known."""
         if isinstance(op, File):
@@ -189,9 +246,24 @@ class Steps:
             return result, {}, done.newest_ns
         from minibuild.solver.exec import run_exec  # a build may only copy
 
-        result, left = run_exec(self._build, ready, op)
+        def meanwhile(root: SnapshotID) -> "Following | None":
+            return self._prepare_one(ready, work, root)
+
+        result, left = run_exec(self._build, ready, op, run, meanwhile)
         self._pack(ready, result)
         return result, left, None
+
+    def _prepare_one(
+        self, ready: ReadyVertex, work: "_Work", root: SnapshotID
+    ) -> "PreparedStep | None":
+        """Prepare a step on this one, whose process runs and writes to `root`."""
+        if not work.waiting or work.parts or self._lookup.remote is not None:
+            # The key may be another one in the end, or caches would be asked over a network.
+            return None
+        from minibuild.solver.ahead import Ahead
+
+        ahead = Ahead(self._build, self._lookup, self._running)
+        return ahead.prepare_one(work.waiting, ready, work.canonical, root)
 
     def _pack(self, ready: ReadyVertex, result: Result, unpacked: bool = True) -> None:
         """Have the layer of a step made while others run, if it is `unpacked` and wanted."""

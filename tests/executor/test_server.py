@@ -14,6 +14,7 @@ from minibuild.executor.api import Step, StepExit
 from minibuild.executor.local import LocalExecutor, start_executor
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
+from tests.support.descriptors import open_descriptors
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "trusted_xattr")]
 
@@ -99,3 +100,40 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     while set(below) & set(descendants(os.getpid())):
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_a_held_step_leaves_its_root_alone(executor: LocalExecutor, tmp_path: Path) -> None:
+    """Until it is released its process waits, and what is below may still change."""
+    said = bytearray()
+    held = executor.start(
+        step(tmp_path, 1, "cat /late"), lambda _, data: said.extend(data), held=True
+    )
+    time.sleep(0.1)
+    (tmp_path / "base/late").write_text("late")
+    assert not os.listdir(tmp_path / "work1")
+    assert held.release()
+    assert held.wait(threading.Event()) == StepExit(0) and said == b"late"
+
+
+def test_a_held_step_is_dropped(executor: LocalExecutor, tmp_path: Path) -> None:
+    """Nothing stays of it: no process, no descriptor, nothing in its root."""
+    executor.run(step(tmp_path, 1, "true"), lambda *_: None, threading.Event())
+    before, others = open_descriptors(), len(descendants(os.getpid()))
+    held = executor.start(step(tmp_path, 2, "touch /x"), lambda *_: None, held=True)
+    held.drop()
+    held.drop()
+    assert open_descriptors() == before
+    assert not os.listdir(tmp_path / "work2") and not os.listdir(tmp_path / "upper2")
+    assert len(descendants(os.getpid())) <= others
+
+
+def test_a_held_step_is_not_released_if_it_would_be_started_otherwise(
+    executor: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step below made a device where a process has to make that, so calls are watched now."""
+    held = executor.start(step(tmp_path, 1, "touch /x"), lambda *_: None, held=True)
+    found = executor.request
+    monkeypatch.setattr(executor, "request", lambda step: found(step)._replace(watch=b"another"))
+    assert not held.release()
+    held.drop()
+    assert not os.listdir(tmp_path / "upper1")

@@ -222,3 +222,34 @@ def test_the_mark_of_a_mount_is_removed_with_it(
         assert marker.exists()
     assert marker.exists() == readonly
     assert open_descriptors() == before
+
+
+def test_prepared_on_what_is_still_written(snapshots: OverlaySnapshotter) -> None:
+    """It lies on its parent, and gets the looks of its root when that has its last."""
+    parent = snapshots.prepare(layer(snapshots, None, "base"))
+    early = snapshots.prepare_early(parent)
+    assert early is not None
+    assert snapshots.layers(early) == (*snapshots.layers(parent), early)
+    with pytest.raises(StoreError, match="in use"):
+        snapshots.remove(parent)
+    os.chmod(snapshots.layer_dir(parent), 0o711)
+    snapshots.settle(early)
+    assert stat.S_IMODE(os.stat(snapshots.layer_dir(early)).st_mode) == 0o711
+    snapshots.commit(parent)
+    snapshots.commit(early)
+    assert snapshots.intact(early)
+
+
+def test_nothing_is_prepared_on_what_another_process_writes(snapshots: OverlaySnapshotter) -> None:
+    parent = snapshots.prepare(None)
+    snapshots.store.db.execute("UPDATE snapshots SET owner = 'other' WHERE id = ?", (parent,))
+    with pytest.raises(StoreError, match="not committed"):
+        snapshots.prepare_early(parent)
+
+
+def test_nothing_is_prepared_on_too_many_layers(
+    snapshots: OverlaySnapshotter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OverlaySnapshotter, "max_layers", 2)
+    parent = snapshots.prepare(layer(snapshots, None, "base"))
+    assert snapshots.prepare_early(parent) is None

@@ -235,3 +235,21 @@ def test_one_by_one() -> None:
         name = vertex.note.name
         expected += ([] if vertex == sides[1] else [name]) + [f"after {name}"]
     assert seen == expected
+
+
+def test_work_knows_what_waits_for_it_alone() -> None:
+    """So that it can be prepared meanwhile; what lacks another vertex, too, is none of it."""
+    base, other = step("base"), step("other")
+    one, two, both = step("one", base), step("two", base), step("both", base, other)
+    waiting: dict[str, list[str]] = {}
+
+    def do(declined: Declined[None], done: Done[str]) -> str:
+        waiting[declined.vertex.note.name] = [v.note.name for v in declined.waiting]
+        return ""
+
+    scheduler: Scheduler[str, None] = Scheduler(
+        lambda vertex, done: Declined(vertex, None), lambda _: do, threading.Event(), 1
+    )
+    scheduler.run([base, other, one, two, both])
+    assert waiting["base"] == ["one", "two"]
+    assert waiting["other"] == ["both"] and waiting["both"] == []

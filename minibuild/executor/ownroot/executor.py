@@ -22,6 +22,7 @@ from minibuild.executor.running import Running
 from minibuild.executor.wire import Exited, Request
 from minibuild.linux import resources as limits
 from minibuild.linux.resources import Resources
+from minibuild.startup.tuples import NamedTuple
 
 _MOST_TREES = 4
 _LASTING = ("proc", "dev", "sys")
@@ -38,12 +39,14 @@ class OwnRootExecutor:
         self._oom = OomWatch()
         self._closed = False
 
+    def start(
+        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+    ) -> "OwnRootStep":
+        """See `api.Executor.start`."""
+        return OwnRootStep(self, step, output, stdin)
+
     def run(
-        self,
-        step: Step,
-        output: Output,
-        cancelled: threading.Event,
-        stdin: int | None = None,
+        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
         """See `api.Executor.run`."""
         _check(step)
@@ -124,6 +127,26 @@ class OwnRootExecutor:
         self._closed = True
         self._keeper.close()
         self._root.close()
+
+
+class OwnRootStep(NamedTuple):
+    """An `api.StartedStep` that starts when it is waited for: it may have to wait for its turn."""
+
+    executor: OwnRootExecutor
+    step: Step
+    output: Output
+    stdin: int | None
+
+    def release(self) -> bool:
+        """See `api.StartedStep.release`."""
+        return True
+
+    def drop(self) -> None:
+        """See `api.StartedStep.drop`."""
+
+    def wait(self, cancelled: threading.Event) -> StepExit:
+        """See `api.StartedStep.wait`."""
+        return self.executor.run(self.step, self.output, cancelled, self.stdin)
 
 
 def _check(step: Step) -> None:
