@@ -37,13 +37,13 @@ def encode_exec(
     cache_namespace: str,
 ) -> EncodedExec:
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
-    numbers = Inputs()
+    numbers, caps = Inputs(), _caps(exec_op)
     body = definition.types["ExecOp"](meta=_meta(definition, vertex.note, exec_op))
     root = body.mounts.add(dest="/", input=numbers.index(inputs[0]), readonly=exec_op.readonly)
     root.output = SCRATCH if exec_op.readonly else 0
     outputs: dict[int, int] = {}
     for index, mount in _sorted_mounts(exec_op):
-        message = _mount(definition, mount, inputs, numbers)
+        message = _mount(definition, mount, inputs, numbers, caps)
         if isinstance(mount, op.CacheMount):
             # BuildKit joins namespace and id also where there is no namespace.
             inside = cache_namespace and mount.id.startswith(f"{cache_namespace}/")
@@ -56,8 +56,9 @@ def encode_exec(
     for mount in exec_op.mounts:
         if isinstance(mount, op.SecretMount) and mount.env:
             body.secretenv.add(ID=mount.id, name=mount.env, optional=not mount.required)
+            caps.add("exec.secretenv")
     root = definition.append(
-        "exec", body, numbers, vertex.note, caps=_caps(exec_op), platform=exec_op.platform
+        "exec", body, numbers, vertex.note, caps=caps, platform=exec_op.platform
     )
     return EncodedExec(root, {i: OpOutput(root.digest, output) for i, output in outputs.items()})
 
@@ -104,7 +105,9 @@ def _mount(
     mount: op.ExecMount,
     inputs: Sequence[OpOutput | None],
     numbers: Inputs,
+    caps: set[str],
 ) -> Any:
+    """A mount as a message; `caps` gets what a daemon has to understand for it."""
     message = definition.types["Mount"](dest=mount.target, input=SCRATCH)
     if isinstance(mount, op.BindMount | op.CacheMount | op.TmpfsMount):
         message.output, message.readonly = SCRATCH, mount.readonly
@@ -112,6 +115,7 @@ def _mount(
         case op.BindMount():
             message.input = numbers.index(inputs[mount.input])
             message.selector = _selector(mount.source)
+            caps.update(["exec.mount.selector"] if mount.source != "/" else ())
             if mount.target == _SCRIPTS:
                 message.dest, message.selector = f"{_SCRIPTS}/", "/"
         case op.CacheMount():
@@ -120,16 +124,22 @@ def _mount(
             source = mount.source
             if source == "/" and (mount.mode, mount.uid, mount.gid) != (None, None, None):
                 seed, source = _owned_seed(definition, mount, seed), _SEED
+            caps.update(("exec.mount.cache", "exec.mount.cache.sharing"))
+            caps.update(["exec.mount.selector"] if source != "/" else ())
             message.input, message.selector = numbers.index(seed), _selector(source)
             message.cacheOpt.sharing = mount.sharing.upper()
         case op.TmpfsMount():
             message.mountType = "TMPFS"
             message.TmpfsOpt.size = mount.size_bytes
+            caps.add("exec.mount.tmpfs")
+            caps.update(["exec.mount.tmpfs.size"] if mount.size_bytes else ())
         case op.SecretMount():
             message.mountType = "SECRET"
+            caps.add("exec.mount.secret")
             _agent(message.secretOpt, mount)
         case op.SshMount():
             message.mountType = "SSH"
+            caps.add("exec.mount.ssh")
             _agent(message.SSHOpt, mount)
             # The agent without a name is the default one.
             message.SSHOpt.ID = "" if mount.id == "default" else mount.id
@@ -163,32 +173,13 @@ def _owned_seed(
 
 
 def _caps(exec_op: op.Exec) -> set[str]:
-    """What a daemon has to understand for this op."""
-    caps = {"exec.meta.base", "exec.meta.setsdefaultpath", "exec.mount.bind"}
+    """What a daemon has to understand for this op, whatever its mounts are."""
     wanted = {
+        "exec.meta.base": True,
+        "exec.meta.setsdefaultpath": True,
+        "exec.mount.bind": True,
         "exec.meta.network": exec_op.network != "default",
         "exec.meta.security": exec_op.security != "sandbox",
         "exec.meta.ulimit": bool(exec_op.ulimits),
-        "exec.mount.tmpfs": exec_op.shm_size_bytes > 0,
-        "exec.mount.tmpfs.size": exec_op.shm_size_bytes > 0,
     }
-    caps.update(cap for cap, is_wanted in wanted.items() if is_wanted)
-    for mount in exec_op.mounts:
-        match mount:
-            case op.BindMount():
-                caps.update(["exec.mount.selector"] if mount.source != "/" else ())
-            case op.CacheMount():
-                owned = (mount.mode, mount.uid, mount.gid) != (None, None, None)
-                caps.update(("exec.mount.cache", "exec.mount.cache.sharing"))
-                caps.update(["exec.mount.selector"] if owned or mount.source != "/" else ())
-            case op.TmpfsMount():
-                caps.add("exec.mount.tmpfs")
-                caps.update(["exec.mount.tmpfs.size"] if mount.size_bytes else ())
-            case op.SecretMount():
-                caps.update(["exec.mount.secret"] if mount.target else ())
-                caps.update(["exec.secretenv"] if mount.env else ())
-            case op.SshMount():
-                caps.add("exec.mount.ssh")
-            case _ as unknown:
-                assert_never(unknown)
-    return caps
+    return {cap for cap, is_wanted in wanted.items() if is_wanted}

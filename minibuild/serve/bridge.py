@@ -14,8 +14,8 @@ from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.build import Build, Builder
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
-from minibuild.serve.control import Control
-from minibuild.serve.gateway import Gateway
+from minibuild.serve.control import worker
+from minibuild.serve.gateway import result_of
 from minibuild.serve.metadata import describe_source, image_config
 from minibuild.serve.policies import allow, policies_of
 
@@ -26,10 +26,8 @@ _BUILD_ID = "buildkit-controlapi-buildid"
 class Bridge:
     """The calls of the service, for one builder."""
 
-    def __init__(self, builder: Builder, control: Control, gateway: Gateway) -> None:
+    def __init__(self, builder: Builder) -> None:
         self._builder = builder
-        self._control = control
-        self._gateway = gateway
 
     def methods(self) -> dict[str, Method]:
         """The calls by their names."""
@@ -65,7 +63,7 @@ class Bridge:
 
     def ping(self, build: Build, request: Any) -> Any:
         """What the builder can do."""
-        answer = api_type("PongResponse")(Workers=[self._control.worker()])
+        answer = api_type("PongResponse")(Workers=[worker(self._builder.config)])
         for cap in FRONTEND_CAPS:
             answer.FrontendAPICaps.add(ID=cap, Enabled=True)
         for cap in LLB_CAPS:
@@ -74,7 +72,7 @@ class Bridge:
 
     def solve(self, build: Build, request: Any) -> Any:
         """Read a definition. A step that fails fails later, in `Control/Solve` or `Evaluate`."""
-        result = self._gateway.result(build, request, dict(request.FrontendOpt))
+        result = result_of(build, request, dict(request.FrontendOpt))
         if request.Evaluate:
             for ref in (result.ref, *result.refs.refs.values()):
                 if ref.id:

@@ -18,6 +18,7 @@ from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Warned
 from minibuild.frontend.conversions import Conversions
+from minibuild.frontend.subrequests import Method
 from minibuild.linux.beneath import remove_path
 from minibuild.serve.answers import answer_of, failure_of, op_of
 from minibuild.serve.attributes import attestations
@@ -55,13 +56,18 @@ _MAX_ENDED = 32
 _OF_FRONTENDS = "frontend."
 
 
+Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
+"""Makes lines and an exit code of the answer to a question."""
+
+
 class Builder:
     """What all builds share: the store, the sessions, the folders that are kept, and one `folder`
     for what is not."""
 
-    def __init__(self, config: Config, folder: str) -> None:
+    def __init__(self, config: Config, folder: str, show: Show) -> None:
         self.config = config
         self.folder = folder
+        self.show = show
         self.root = config.root
         self.environment = config.environment
         self.sessions = Sessions()

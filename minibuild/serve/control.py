@@ -17,7 +17,8 @@ from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Build, Builder
-from minibuild.serve.gateway import Gateway
+from minibuild.serve.config import Config
+from minibuild.serve.gateway import result_of
 from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
 
@@ -29,9 +30,8 @@ _BUILDKIT = "v0.32.0"
 class Control:
     """The calls of the service, for one builder."""
 
-    def __init__(self, builder: Builder, gateway: Gateway) -> None:
+    def __init__(self, builder: Builder) -> None:
         self._builder = builder
-        self._gateway = gateway
         self._housekeeping = Housekeeping(builder.root, builder.environment)
 
     def methods(self) -> dict[str, Method]:
@@ -48,33 +48,11 @@ class Control:
             "Prune": Method(self.prune, "PruneRequest", streams=True),
         }
 
-    def worker(self) -> Any:
-        """The one worker, as clients list it."""
-        platform = api_type("Platform")()
-        set_platform(platform, host_platform())
-        return api_type("WorkerRecord")(
-            ID="minibuild",
-            Labels={
-                "org.mobyproject.buildkit.worker.executor": "oci",
-                **self._builder.config.labels,
-            },
-            platforms=[platform],
-            BuildkitVersion=self._version(),
-        )
-
-    def _version(self) -> Any:
-        return api_type("BuildkitVersion")(
-            package="minibuild",
-            version=_BUILDKIT,
-            revision=__version__,
-            dockerfileVersion=built_in().version,
-        )
-
     def list_workers(self, request: Any, call: ServerCall) -> Any:
-        return api_type("ListWorkersResponse")(record=[self.worker()])
+        return api_type("ListWorkersResponse")(record=[worker(self._builder.config)])
 
     def info(self, request: Any, call: ServerCall) -> Any:
-        return api_type("InfoResponse")(buildkitVersion=self._version())
+        return api_type("InfoResponse")(buildkitVersion=_version())
 
     def session(self, request: None, call: ServerCall) -> Iterable[Any]:
         """Carry the bytes of a session for as long as it lasts."""
@@ -107,7 +85,7 @@ class Control:
     def _answer(self, build: Build, request: Any) -> Mapping[str, str]:
         if request.Frontend or request.HasField("Definition"):
             # Programs that need no gateway of their own say it all at once.
-            result = self._gateway.result(build, request, dict(request.FrontendAttrs))
+            result = result_of(build, request, dict(request.FrontendAttrs))
             return build.run(result)
         returned = build.wait_for_return()
         if returned.HasField("error"):
@@ -139,6 +117,27 @@ class Control:
     def prune(self, request: Any, call: ServerCall) -> Iterator[Any]:
         """Make the store smaller, and say what went. Raises `Failure`."""
         yield from self._housekeeping.prune(request)
+
+
+def worker(config: Config) -> Any:
+    """The one worker, as clients list it."""
+    platform = api_type("Platform")()
+    set_platform(platform, host_platform())
+    return api_type("WorkerRecord")(
+        ID="minibuild",
+        Labels={"org.mobyproject.buildkit.worker.executor": "oci", **config.labels},
+        platforms=[platform],
+        BuildkitVersion=_version(),
+    )
+
+
+def _version() -> Any:
+    return api_type("BuildkitVersion")(
+        package="minibuild",
+        version=_BUILDKIT,
+        revision=__version__,
+        dockerfileVersion=built_in().version,
+    )
 
 
 def _now() -> str:

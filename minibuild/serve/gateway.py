@@ -7,7 +7,7 @@ this.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import api_type
@@ -36,75 +36,65 @@ from minibuild.serve.policies import SourceJudge, guarded, judge_of, policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.session.request import BuildRequest, FrontendCall
 
-Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
-"""Makes lines and an exit code of the answer to a question."""
+
+def result_of(build: Build, request: Any, attributes: Mapping[str, str]) -> Any:
+    """The result of a call: of a definition, or of a frontend's attributes. Raises
+    `Failure`."""
+    build.cache_imports += getattr(request, "CacheImports", ())  # beside a definition
+    build.cache_imports += cache_imports(attributes)
+    extra = policies_of(getattr(request, "SourcePolicies", ()))
+    if getattr(request.Definition, "def"):
+        definition = guarded(build, request.Definition, extra)
+        part = ResultPart(definition, host_platform())
+        result = api_type("Result")()
+        _offer(build, result.ref, prepare(build, part), request.Definition)
+        return result
+    if not request.Frontend:
+        return _said({})  # an empty tree
+    check_frontend(request.Frontend, attributes)
+    described = described_questions(attributes)
+    if described is not None:
+        return _said(described)
+    call = frontend_call(build, request, attributes)
+    return _of_dockerfile(build, attributes, request.FrontendInputs, call, extra)
 
 
-class Gateway:
-    """Makes results for the clients of a builder."""
+def _of_dockerfile(
+    build: Build,
+    attributes: Mapping[str, str],
+    inputs: Mapping[str, Any],
+    call: FrontendCall,
+    extra: Sequence[Policy],
+) -> Any:
+    from tempfile import mkdtemp
 
-    def __init__(self, show: Show) -> None:
-        self._show = show
+    method = question(attributes)
+    folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
+    place = mkdtemp(prefix="definition-", dir=build.folder)
+    policies = (*build.policies, *extra)
+    definition = ClientDefinition(attributes, place, folders, policies)
+    definition.fetch(build)
+    build.status.source = definition.source
+    contexts = input_images(build, definition.inputs(), inputs, attributes)
+    contexts.update(fetch_contexts(build, definition.layouts()))
+    made = definition.request(
+        {**common_options(build), "contexts": contexts, "source_policies": policies},
+        build.builder.environment,
+    )
+    made = with_logins(build, made, definition.image_names())
+    if method is not None:
+        return _answer(build, made, method)
+    whole, judge = Prepared(made, definition.folders, Needs(), calls=(call,)), judge_of(build)
+    for platform in made.platforms or (None,):
+        _add_part(build, whole, platform, judge)
+    whole.request = _judged(made, judge)
+    return _result(build, whole)
 
-    def result(self, build: Build, request: Any, attributes: Mapping[str, str]) -> Any:
-        """The result of a call: of a definition, or of a frontend's attributes. Raises
-        `Failure`."""
-        build.cache_imports += getattr(request, "CacheImports", ())  # beside a definition
-        build.cache_imports += cache_imports(attributes)
-        extra = policies_of(getattr(request, "SourcePolicies", ()))
-        if getattr(request.Definition, "def"):
-            definition = guarded(build, request.Definition, extra)
-            part = ResultPart(definition, host_platform())
-            result = api_type("Result")()
-            _offer(build, result.ref, prepare(build, part), request.Definition)
-            return result
-        if not request.Frontend:
-            return _said({})  # an empty tree
-        check_frontend(request.Frontend, attributes)
-        described = described_questions(attributes)
-        if described is not None:
-            return _said(described)
-        call = frontend_call(build, request, attributes)
-        return self._of_dockerfile(build, attributes, request.FrontendInputs, call, extra)
 
-    # --- Dockerfiles ---
-
-    def _of_dockerfile(
-        self,
-        build: Build,
-        attributes: Mapping[str, str],
-        inputs: Mapping[str, Any],
-        call: FrontendCall,
-        extra: Sequence[Policy],
-    ) -> Any:
-        from tempfile import mkdtemp
-
-        method = question(attributes)
-        folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
-        place = mkdtemp(prefix="definition-", dir=build.folder)
-        policies = (*build.policies, *extra)
-        definition = ClientDefinition(attributes, place, folders, policies)
-        definition.fetch(build)
-        build.status.source = definition.source
-        contexts = input_images(build, definition.inputs(), inputs, attributes)
-        contexts.update(fetch_contexts(build, definition.layouts()))
-        made = definition.request(
-            {**common_options(build), "contexts": contexts, "source_policies": policies},
-            build.builder.environment,
-        )
-        made = with_logins(build, made, definition.image_names())
-        if method is not None:
-            return self._answer(build, made, method)
-        whole, judge = Prepared(made, definition.folders, Needs(), calls=(call,)), judge_of(build)
-        for platform in made.platforms or (None,):
-            _add_part(build, whole, platform, judge)
-        whole.request = _judged(made, judge)
-        return _result(build, whole)
-
-    def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
-        answer = ask(build, made, method, judge_of(build))
-        lines, code = self._show(method, answer)
-        return _said(answer_metadata(answer, lines, code))
+def _answer(build: Build, made: BuildRequest, method: Method) -> Any:
+    answer = ask(build, made, method, judge_of(build))
+    lines, code = build.builder.show(method, answer)
+    return _said(answer_metadata(answer, lines, code))
 
 
 def _said(metadata: Mapping[str, bytes]) -> Any:

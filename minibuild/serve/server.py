@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from minibuild.buildkit.dispatch import services
 from minibuild.buildkit.rpc import check_installed
-from minibuild.serve import blobs, bridge, control, gateway
-from minibuild.serve.build import Builder
+from minibuild.serve import blobs, bridge, control
+from minibuild.serve.build import Builder, Show
 from minibuild.serve.callserver import CallServer
 from minibuild.serve.config import Config
 from minibuild.serve.listening import Certificates, listening
@@ -28,7 +28,7 @@ _GRACE_S = 5.0
 def serve(
     addresses: Sequence[str],
     config: Config,
-    show: gateway.Show,
+    show: Show,
     *,
     ready: Callable[[Sequence[str]], None],
     certificates: Certificates,
@@ -43,8 +43,8 @@ def serve(
         scratch_folder("minibuild-build-") as folder,
         listening(addresses, certificates, config.environment.variables) as found,
     ):
-        builder = Builder(config, folder)
-        server = _call_server(builder, gateway.Gateway(show))
+        builder = Builder(config, folder, show)
+        server = _call_server(builder)
         for endpoint in found:
             server.start(endpoint)
         builder.children.prepare()
@@ -57,12 +57,11 @@ def serve(
             server.stop(_GRACE_S)
 
 
-def _call_server(builder: Builder, made: gateway.Gateway) -> CallServer:
+def _call_server(builder: Builder) -> CallServer:
     """What answers the calls of all services."""
-    front = control.Control(builder, made)
     found = {
-        control.NAME: front.methods(),
-        bridge.NAME: bridge.Bridge(builder, front, made).methods(),
+        control.NAME: control.Control(builder).methods(),
+        bridge.NAME: bridge.Bridge(builder).methods(),
         blobs.NAME: blobs.Blobs(builder.history).methods(),
     }
     return CallServer(dict(services(found)))

@@ -89,7 +89,7 @@ def test_a_listener_that_goes_away_waits_no_longer() -> None:
 
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
-    return Builder(Config(str(tmp_path), Environment({}, 0)), str(tmp_path))
+    return Builder(Config(str(tmp_path), Environment({}, 0)), str(tmp_path), lambda *_: ((), 0))
 
 
 def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
