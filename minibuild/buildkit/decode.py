@@ -79,31 +79,26 @@ class _Decoder:
 
     def _vertices(
         self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
-    ) -> dict[int, Vertex | None]:
+    ) -> Mapping[int, Vertex | None]:
         """The vertices of an op, by the numbers of its outputs."""
-        if kind == "exec":
-            return dict(decode_exec(message, inputs, note))
-        if kind == "file":
-            return dict(decode_file(message.file, inputs, note))
-        if kind == "passthrough":
-            return {
-                number: _with(pick(inputs, chosen), inputs, note)
-                for number, chosen in enumerate(message.passthrough.outputs)
-            }
-        return {0: self._vertex(kind, message, inputs, note, local)}
-
-    def _vertex(
-        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
-    ) -> Vertex | None:
-        if kind == "source":
-            return _owned(Vertex(source_of(message, local), (), note), message.source.attrs)
-        if kind == "merge":
-            trees = [as_tree(pick(inputs, item.input)) for item in message.merge.inputs]
-            return merge(trees, note)
-        if kind == "diff":
-            body = message.diff
-            sides = [as_tree(pick(inputs, side.input)) for side in (body.lower, body.upper)]
-            return Vertex(op.Diff(), sides, note)
+        body = getattr(message, kind)
+        match kind:
+            case "exec":
+                return decode_exec(message, inputs, note)
+            case "file":
+                return decode_file(body, inputs, note)
+            case "passthrough":
+                chosen = [pick(inputs, number) for number in body.outputs]
+                return {at: _with(vertex, inputs, note) for at, vertex in enumerate(chosen)}
+            case "source":
+                source = Vertex(source_of(message, local), (), note)
+                return {0: _owned(source, body.attrs)}
+            case "merge":
+                trees = [as_tree(pick(inputs, item.input)) for item in body.inputs]
+                return {0: merge(trees, note)}
+            case "diff":
+                sides = [as_tree(pick(inputs, side.input)) for side in (body.lower, body.upper)]
+                return {0: Vertex(op.Diff(), sides, note)}
         raise DefinitionError(f"ops of the kind {kind!r} are not possible here")
 
     def _note(self, digest: Digest, message: Any, kind: str | None) -> Note:

@@ -104,39 +104,31 @@ class _Mounts:
     def add(self, mount: Any) -> None:
         """Take one mount."""
         target = posixpath.normpath(posixpath.join(self._cwd, mount.dest))
-        if mount.mountType == _BIND:
-            source = pick(self._given, mount.input)
-            if mount.output != SCRATCH:
-                self.outputs[mount.output] = len(self.made)
-                source = as_tree(source)
-            self.made.append(
-                op.BindMount(
-                    target,
-                    self._index(source),
-                    mount.selector or "/",
-                    mount.readonly,
-                    mount.output != SCRATCH,
-                )
-            )
-        elif mount.mountType == _CACHE:
-            self.made.append(self._cache(mount, target))
-        elif mount.mountType == _TMPFS:
-            self.made.append(op.TmpfsMount(target, mount.TmpfsOpt.size, mount.readonly))
-        elif mount.mountType == _SECRET:
-            secret = mount.secretOpt
-            self.made.append(
-                op.SecretMount(
-                    secret.ID, target, "", not secret.optional, secret.mode, secret.uid, secret.gid
-                )
-            )
-        elif mount.mountType == _SSH:
-            agent = mount.SSHOpt
-            name = agent.ID or "default"
-            self.made.append(
-                op.SshMount(name, target, not agent.optional, agent.mode, agent.uid, agent.gid)
-            )
-        else:
-            raise DefinitionError(f"mounts of the kind {mount.mountType} are not possible here")
+        self.made.append(self._mount(mount, target))
+
+    def _mount(self, mount: Any, target: str) -> op.ExecMount:
+        kind = mount.mountType
+        if kind == _BIND:
+            return self._bind(mount, target)
+        if kind == _CACHE:
+            return self._cache(mount, target)
+        if kind == _TMPFS:
+            return op.TmpfsMount(target, mount.TmpfsOpt.size, mount.readonly)
+        if kind not in (_SECRET, _SSH):
+            raise DefinitionError(f"mounts of the kind {kind} are not possible here")
+        lent = mount.secretOpt if kind == _SECRET else mount.SSHOpt
+        rest = not lent.optional, lent.mode, lent.uid, lent.gid
+        if kind == _SECRET:
+            return op.SecretMount(lent.ID, target, "", *rest)
+        return op.SshMount(lent.ID or "default", target, *rest)
+
+    def _bind(self, mount: Any, target: str) -> op.BindMount:
+        source, is_output = pick(self._given, mount.input), mount.output != SCRATCH
+        if is_output:
+            self.outputs[mount.output] = len(self.made)
+            source = as_tree(source)
+        selector = mount.selector or "/"
+        return op.BindMount(target, self._index(source), selector, mount.readonly, is_output)
 
     def _cache(self, mount: Any, target: str) -> op.CacheMount:
         """A cache. One with an owner starts from a directory that is made for it."""

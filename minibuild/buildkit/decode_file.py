@@ -91,21 +91,17 @@ class _Decoder:
 
 def _made(action: Any, kind: str, chain: _Chain) -> op.FileAction:
     """An action that copies nothing."""
-    if kind == "mkdir":
-        made = action.mkdir
-        owner = _owner(made, chain.number)
-        return op.Mkdir(made.path, made.mode & 0o7777, owner, made.makeParents, _time(made))
-    if kind == "mkfile":
-        made = action.mkfile
-        owner = _owner(made, chain.number)
-        return op.Mkfile(made.path, made.data, made.mode & 0o7777, owner, _time(made))
-    if kind == "symlink":
-        made = action.symlink
-        owner = _owner(made, chain.number)
-        return op.Symlink(made.newpath, made.oldpath, owner, _time(made))
+    if kind not in ("mkdir", "mkfile", "symlink", "rm"):
+        raise DefinitionError(f"the action {kind or 'without a kind'} is not possible here")
+    made = getattr(action, kind)
     if kind == "rm":
-        return op.Rm(action.rm.path, action.rm.allowNotFound, action.rm.allowWildcard)
-    raise DefinitionError(f"the action {kind or 'without a kind'} is not possible here")
+        return op.Rm(made.path, made.allowNotFound, made.allowWildcard)
+    owner, time_ns = _owner(made, chain.number), _time(made)
+    if kind == "mkdir":
+        return op.Mkdir(made.path, made.mode & 0o7777, owner, made.makeParents, time_ns)
+    if kind == "mkfile":
+        return op.Mkfile(made.path, made.data, made.mode & 0o7777, owner, time_ns)
+    return op.Symlink(made.newpath, made.oldpath, owner, time_ns)
 
 
 def _with_copy(chain: _Chain, copy: op.Copy, source: Vertex | None) -> _Chain:

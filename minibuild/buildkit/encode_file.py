@@ -64,32 +64,29 @@ def _single(file_op: op.File) -> Iterator[_Action]:
 
 
 def _encode(message: Any, step: _Action, source: Vertex | None, base: int) -> None:
-    match step.action:
-        case op.Copy() as action:
+    action = step.action
+    match action:
+        case op.Copy():
             _copy(message.copy, action, step.path, source)
             _own(message.copy, action.chown, base)
-        case op.Mkdir() as action:
-            made = message.mkdir
-            made.path, made.mode, made.makeParents, made.timestamp = (
-                action.path, action.mode, action.parents, _time(action.time_ns)
-            )  # fmt: skip
-            _own(made, action.owner, base)
-        case op.Mkfile() as action:
-            made = message.mkfile
-            made.path, made.mode, made.data, made.timestamp = (
-                action.path, action.mode, action.data, _time(action.time_ns)
-            )  # fmt: skip
-            _own(made, action.owner, base)
-        case op.Symlink() as action:
-            made = message.symlink
-            made.oldpath, made.newpath = action.target, action.path
-            made.timestamp = _time(action.time_ns)
-            _own(made, action.owner, base)
-        case op.Rm() as action:
+            return
+        case op.Rm():
             message.rm.path, message.rm.allowNotFound = action.path, action.missing_ok
             message.rm.allowWildcard = action.wildcard
+            return
+        case op.Mkdir():
+            made = message.mkdir
+            made.path, made.mode, made.makeParents = action.path, action.mode, action.parents
+        case op.Mkfile():
+            made = message.mkfile
+            made.path, made.mode, made.data = action.path, action.mode, action.data
+        case op.Symlink():
+            made = message.symlink
+            made.oldpath, made.newpath = action.target, action.path
         case _ as unknown:
             assert_never(unknown)
+    made.timestamp = _time(action.time_ns)
+    _own(made, action.owner, base)
 
 
 def _copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -> None:

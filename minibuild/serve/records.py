@@ -25,16 +25,13 @@ Keep = Callable[[Any, str, bytes], None]
 
 def record_of(build: "Build") -> Any:
     """What there is to say of the build now."""
-    asked, status = build.asked, build.status
+    asked = build.asked
     record = api_type("BuildHistoryRecord")(
         Ref=asked.Ref,
         Frontend=asked.Frontend or "dockerfile.v0",
         FrontendAttrs=asked.FrontendAttrs,
         Exporters=asked_exporters(build),
-        numTotalSteps=status.steps,
-        numCompletedSteps=status.completed,
-        numCachedSteps=status.cached,
-        numWarnings=status.warnings,
+        **build.status.counts(),
     )
     set_time(record.CreatedAt, build.began)
     if build.ended:

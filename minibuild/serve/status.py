@@ -36,9 +36,8 @@ _TURN_S = 1.0
 
 
 class StatusStream:
-    """What a build reports, and what clients hear of it. `steps`, `completed`, `cached` and
-    `warnings` count what was reported so far. `aliases` has the digests by which a client knows the
-    steps of its own definitions."""
+    """What a build reports, and what clients hear of it. `aliases` has the digests by which a
+    client knows the steps of its own definitions, `source` is the Dockerfile."""
 
     def __init__(self) -> None:
         from tempfile import TemporaryFile
@@ -56,25 +55,14 @@ class StatusStream:
         self.aliases: dict[Digest, Digest] = {}
         self.source: SourceText | None = None
 
-    @property
-    def steps(self) -> int:
-        """How many steps there are."""
-        return len(self._known)
-
-    @property
-    def completed(self) -> int:
-        """How many of them were done, or known already."""
-        return len(self._ended)
-
-    @property
-    def warnings(self) -> int:
-        """How many warnings there were."""
-        return len(self._warned)
-
-    @property
-    def cached(self) -> int:
-        """How many of them were known already."""
-        return sum(self._ended.values())
+    def counts(self) -> dict[str, int]:
+        """How many steps and warnings were reported so far, by the fields of a record."""
+        return {
+            "numTotalSteps": len(self._known),
+            "numCompletedSteps": len(self._ended),
+            "numCachedSteps": sum(self._ended.values()),
+            "numWarnings": len(self._warned),
+        }
 
     def __call__(self, event: Event, /) -> None:
         """Take an event of the build."""
