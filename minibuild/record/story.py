@@ -149,13 +149,12 @@ class _Comparison:
         """The changed vertices that it follows from: the base, and what it reads where the files
         that it read are not known. Merges stand for their inputs."""
         known = self._known(step)
-        read = known is not None and step.key is not None
         compared = before is None or before.key is not None
         for position, number in enumerate(step.inputs):
             is_base = position == 0 or step.kind in ("merge", "diff", "mount")
             if number is None or number not in self._changed:
                 continue
-            if is_base or not read or not compared or not _has_files(known):
+            if is_base or not compared or not _has_files(known):
                 yield from self._through(number)
 
     def _through(self, number: int) -> Iterator[int]:

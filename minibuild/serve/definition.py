@@ -119,8 +119,8 @@ class ClientDefinition:
         self,
         attributes: Attributes,
         folder: str,
-        given: Mapping[str, str] = {},
-        policies: Sequence[Policy] = (),
+        given: Mapping[str, str],
+        policies: Sequence[Policy],
     ) -> None:
         self.attributes = attributes
         self._given = given

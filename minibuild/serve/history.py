@@ -21,14 +21,15 @@ from minibuild.digest import (
     digest_bytes,
     digest_hex,
     digest_strings,
-    parse_digest,
 )
 from minibuild.linux.descriptors import replacing
-from minibuild.serve.answers import as_failures
 from minibuild.serve.past import Past
 from minibuild.serve.records import add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.request import BuildResult
+
+BLOBS = "history/blobs"
+"""Where logs, and whatever else is kept beside records, are in a store."""
 
 _MAX_KEPT = 50
 _MORE_KEPT = 10
@@ -38,7 +39,6 @@ STARTED, COMPLETE, DELETED = range(3)
 _LOGS = "application/vnd.buildkit.status.v0"
 _ERROR = "application/vnd.googeapis.google.rpc.status+proto"  # spelt so by BuildKit
 _TURN_S = 1.0
-_CHUNK_BYTES = 1 << 20
 
 
 class BuildHistory:
@@ -46,8 +46,7 @@ class BuildHistory:
 
     def __init__(self, root: str) -> None:
         self._folder = os.path.join(root, "history")
-        self._blobs = os.path.join(self._folder, "blobs")
-        self._images = os.path.join(root, "blobs", "sha256")
+        self._blobs = os.path.join(root, BLOBS)
         self._past = Past(root)
         self._active: dict[str, Any] = {}
         self._answered = set[str]()
@@ -232,42 +231,9 @@ class BuildHistory:
         self._keep(record.trace, MEDIA_TYPE, trace_of(record, map(parse, self._replay(record))))
         self._write(record)
 
-    # --- blobs of records ---
-
     def _blob(self, digest: str) -> str:
-        """The path of a blob. Raises `Failure`."""
-        with as_failures():
-            return os.path.join(self._blobs, digest_hex(parse_digest(digest)))
-
-    def blobs(self) -> list[Digest]:
-        """The blobs that there are."""
-        try:
-            names = os.listdir(self._blobs)
-        except FileNotFoundError:
-            return []
-        return [Digest(f"sha256:{name}") for name in names if not name.startswith(".")]
-
-    def _place(self, digest: str) -> str:
-        """Where a blob is that clients may read: beside a record, or of an image, as long as the
-        store has that. Raises `Failure`."""
-        kept = self._blob(digest)
-        for path in (kept, os.path.join(self._images, os.path.basename(kept))):
-            if os.path.isfile(path):
-                return path
-        raise Failure(f"content {digest}: not found", NOT_FOUND)
-
-    def blob_size(self, digest: str) -> int:
-        """The size of a blob. Raises `Failure`."""
-        return os.stat(self._place(digest)).st_size
-
-    def blob(self, digest: str, offset: int, size: int) -> Iterator[bytes]:
-        """A part of a blob; all from the offset on with size 0. Raises `Failure`."""
-        left = min(size or self.blob_size(digest), self.blob_size(digest) - offset)
-        with open(self._place(digest), "rb") as file:
-            file.seek(max(offset, 0))
-            while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
-                left -= len(data)
-                yield data
+        """The path of a blob that is kept beside records."""
+        return os.path.join(self._blobs, digest_hex(Digest(digest)))
 
 
 def _blobs_of(record: Any) -> set[str]:

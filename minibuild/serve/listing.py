@@ -25,7 +25,7 @@ class Listing:
     """The list of a kept folder, which lies beside it. Without one nothing is known, or kept. The
     `revision` is another one after each change."""
 
-    def __init__(self, folder: str = "") -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         self._path = os.path.join(os.path.dirname(folder), _NAME)
         self._known, self._position = b"", 0

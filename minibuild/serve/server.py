@@ -62,7 +62,7 @@ def _call_server(builder: Builder) -> CallServer:
     found = {
         control.NAME: control.Control(builder).methods(),
         bridge.NAME: bridge.Bridge(builder).methods(),
-        blobs.NAME: blobs.Blobs(builder.history).methods(),
+        blobs.NAME: blobs.Blobs(builder.root).methods(),
     }
     return CallServer(dict(services(found)))
 
