@@ -30,25 +30,21 @@ FlagKind = Literal["text", "texts", "bool"]
 
 _NO_DEVICES = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later"
 _NO_DEVICES_HINT = "a step gets no devices of this machine (CDI); --security=insecure has those"
-_ELSEWHERE = {
-    "chmod": "COPY and ADD",
-    "chown": "COPY and ADD",
-    "exclude": "COPY and ADD",
-    "link": "COPY and ADD",
-    "from": "COPY",
-    "parents": "COPY",
-    "checksum": "ADD",
-    "keep-git-dir": "ADD",
-    "unpack": "ADD",
-    "mount": "RUN",
-    "network": "RUN",
-    "security": "RUN",
-    "platform": "FROM",
-    "interval": "HEALTHCHECK",
-    "timeout": "HEALTHCHECK",
-    "retries": "HEALTHCHECK",
+_TRANSFER: dict[str, FlagKind] = {
+    "chown": "text",
+    "chmod": "text",
+    "link": "bool",
+    "exclude": "texts",
 }
-"""The instructions that take a flag, for those who gave it to another one."""
+_TIMES = ("interval", "timeout", "start-period", "start-interval")
+_FLAGS: dict[str, dict[str, FlagKind]] = {
+    "COPY": {"from": "text", **_TRANSFER, "parents": "bool"},
+    "ADD": {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"},
+    "RUN": {"mount": "texts", "network": "text", "security": "text"},
+    "FROM": {"platform": "text"},
+    "HEALTHCHECK": {**dict.fromkeys(_TIMES, "text"), "retries": "text"},
+}
+"""The flags of instructions; others have none."""
 
 
 class Clause:
@@ -102,8 +98,9 @@ class Clause:
         except NotStrings:
             raise not_strings(self.logical.span) from None
 
-    def head(self, known: Mapping[str, FlagKind]) -> Head:
+    def head(self) -> Head:
         """What all instructions have, with the flags, which are known and rightly used."""
+        known = _FLAGS.get(self.instruction, {})
         found = tuple(self.flag(piece, known) for piece in self.pieces)
         seen: set[str] = set()
         for flag in found:
@@ -125,8 +122,8 @@ class Clause:
             near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
             may_be = ", ".join("--" + other for other in known)
             hint = f"{self.instruction} takes {may_be or 'no flags'}"
-            if name in _ELSEWHERE:
-                hint = f"--{name} is for {_ELSEWHERE[name]}; {hint}"
+            if takers := [other for other, flags in _FLAGS.items() if name in flags]:
+                hint = f"--{name} is for {' and '.join(takers)}; {hint}"
             raise self.error(f"unknown flag: --{name}{near}", hint, span)
         if known[name] == "bool":
             if equals and value.lower() not in ("true", "false"):

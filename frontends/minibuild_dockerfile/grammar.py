@@ -52,7 +52,7 @@ def from_(clause: Clause) -> From:
         dashed = words and words[0].startswith("-")
         hint = "flags begin with two dashes" if dashed else "write FROM image or FROM image AS name"
         raise clause.error("FROM requires either one or three arguments", hint)
-    head = clause.head({"platform": "text"})
+    head = clause.head()
     if len(words) == 1:
         return From(head, words[0], head.text("platform"))
     image, as_keyword, written = words
@@ -71,7 +71,7 @@ def arg(clause: Clause) -> Arg:
     words = clause.words()
     if not words:
         raise _at_least_one(clause, "ARG NAME or ARG NAME=default")
-    head = clause.head({})
+    head = clause.head()
     names: list[ArgName] = []
     for word in words:
         name, equals, default = word.text.partition("=")
@@ -86,8 +86,7 @@ def _of_pairs(make: Callable[[Head, tuple[KeyValue, ...], bool], Instruction]) -
     """Reads ENV or LABEL."""
 
     def read(clause: Clause) -> Instruction:
-        head = clause.head({})
-        return make(head, *_key_values(clause))
+        return make(clause.head(), *_key_values(clause))
 
     return read
 
@@ -129,7 +128,7 @@ def _of_text(make: Callable[[Head, str], Instruction]) -> Read:
                 f"{clause.instruction} requires exactly one argument",
                 f"write {clause.instruction} and a value",
             )
-        return make(clause.head({}), clause.rest.text)
+        return make(clause.head(), clause.rest.text)
 
     return read
 
@@ -138,8 +137,7 @@ def _of_command(make: Callable[[Head, Command], Instruction]) -> Read:
     """Reads CMD or ENTRYPOINT."""
 
     def read(clause: Clause) -> Instruction:
-        head = clause.head({})
-        return make(head, _command(clause))
+        return make(clause.head(), _command(clause))
 
     return read
 
@@ -153,7 +151,7 @@ def expose(clause: Clause) -> Expose:
     ports = tuple(word.text for word in clause.separated())
     if not ports:
         raise _at_least_one(clause, "EXPOSE 8080 or EXPOSE 53/udp")
-    return Expose(clause.head({}), ports)
+    return Expose(clause.head(), ports)
 
 
 def volume(clause: Clause) -> Volume:
@@ -161,7 +159,7 @@ def volume(clause: Clause) -> Volume:
     written = array or tuple(word.text for word in clause.separated())
     if not written or array == ():
         raise _at_least_one(clause, "VOLUME /path")
-    head = clause.head({})
+    head = clause.head()
     paths = tuple(stripped(path).text for path in written)
     if "" in paths:
         raise clause.error("VOLUME specified can not be an empty string", "remove the empty string")
@@ -169,7 +167,7 @@ def volume(clause: Clause) -> Volume:
 
 
 def shell(clause: Clause) -> Shell:
-    head = clause.head({})
+    head = clause.head()
     argv = clause.json()
     if argv is None and clause.rest.text:
         raise clause.error(
@@ -186,15 +184,7 @@ def healthcheck(clause: Clause) -> Healthcheck:
         raise _at_least_one(clause, "HEALTHCHECK CMD command, or HEALTHCHECK NONE")
     if words[0].text.upper() == "NONE":
         clause.pieces.clear()  # Its flags are not looked at.
-    head = clause.head(
-        {
-            "interval": "text",
-            "timeout": "text",
-            "start-period": "text",
-            "start-interval": "text",
-            "retries": "text",
-        }
-    )
+    head = clause.head()
     kind = words[0].text.upper()
     if kind not in ("CMD", "NONE"):
         raise clause.error(
@@ -255,7 +245,7 @@ def onbuild(clause: Clause) -> Onbuild:
     """Only the trigger's first word is looked at here; `parse` reads the whole of it."""
     if not clause.rest.text:
         raise _at_least_one(clause, "ONBUILD RUN command")
-    head = clause.head({})
+    head = clause.head()
     trigger = SEPARATOR.split(clause.rest.text, maxsplit=1)[0].upper()
     if trigger == "ONBUILD":
         raise clause.error(

@@ -7,6 +7,7 @@ Read next: `state`, where the entries are collected.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from minibuild.graph.image import Healthcheck, History
 from minibuild.graph.literals import duration_text
@@ -14,6 +15,7 @@ from minibuild.graph.literals import duration_text
 COMMENT = "buildkit.dockerfile.v0"
 """Who wrote an entry; some tools look for it."""
 
+_TIMES = ("Interval", "Timeout", "StartPeriod", "StartInterval")
 _LAYER_MARK = " # buildkit"
 _ESCAPES = {
     '"': '\\"',
@@ -45,15 +47,8 @@ def run_text(args: Sequence[str], build_args: Mapping[str, str]) -> str:
 
 def healthcheck_text(check: Healthcheck) -> str:
     """A HEALTHCHECK, as Go prints the struct."""
-    times = " ".join(
-        f"{name}:{duration_text(value)}"
-        for name, value in (
-            ("Interval", check.get("Interval", 0)),
-            ("Timeout", check.get("Timeout", 0)),
-            ("StartPeriod", check.get("StartPeriod", 0)),
-            ("StartInterval", check.get("StartInterval", 0)),
-        )
-    )
+    given: Mapping[str, Any] = {**check}
+    times = " ".join(f"{name}:{duration_text(given.get(name, 0))}" for name in _TIMES)
     test = " ".join(check["Test"])
     return f"HEALTHCHECK {{Test:[{test}] {times} Retries:{check.get('Retries', 0)}}}"
 

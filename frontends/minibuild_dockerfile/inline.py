@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from minibuild.errors import Span
 from minibuild.graph.op import Network, Security
 from minibuild.graph.spelling import did_you_mean
-from minibuild_dockerfile.clause import Clause, FlagKind
+from minibuild_dockerfile.clause import Clause
 from minibuild_dockerfile.heredocs import heredoc_word
 from minibuild_dockerfile.instructions import (
     Copy,
@@ -21,12 +21,6 @@ from minibuild_dockerfile.instructions import (
     ShellForm,
 )
 
-_TRANSFER: dict[str, FlagKind] = {
-    "chown": "text",
-    "chmod": "text",
-    "link": "bool",
-    "exclude": "texts",
-}
 _NETWORKS: dict[str, Network] = {name: name for name in get_args(Network)}
 _SECURITY: dict[str, Security] = {name: name for name in get_args(Security)}
 
@@ -38,7 +32,7 @@ def _mount(text: str, span: Span) -> MountSpec:
 
 
 def run(clause: Clause) -> Run:
-    head = clause.head({"mount": "texts", "network": "text", "security": "text"})
+    head = clause.head()
     network = head.text("network", "default")
     if network not in _NETWORKS:
         raise clause.error(
@@ -107,17 +101,16 @@ def _sources(clause: Clause) -> tuple[tuple[str, ...], str, tuple[Heredoc, ...]]
 
 
 def copy(clause: Clause) -> Copy:
-    return _transfer(clause, "COPY", {"from": "text", **_TRANSFER, "parents": "bool"})
+    return _transfer(clause, "COPY")
 
 
 def add(clause: Clause) -> Copy:
-    flags: dict[str, FlagKind] = {"checksum": "text", "keep-git-dir": "bool", "unpack": "bool"}
-    return _transfer(clause, "ADD", {**_TRANSFER, **flags})
+    return _transfer(clause, "ADD")
 
 
-def _transfer(clause: Clause, kind: Literal["COPY", "ADD"], known: dict[str, FlagKind]) -> Copy:
+def _transfer(clause: Clause, kind: Literal["COPY", "ADD"]) -> Copy:
     sources = _sources(clause)
-    head = clause.head(known)
+    head = clause.head()
     return Copy(
         head,
         kind,
