@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from minibuild.errors import Span
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
+from minibuild_dockerfile.lexer import Lexer, LexError, Part, TooMuchError, joined, separated
 from minibuild_dockerfile.limits import Budget, too_much
 
 _SHOWN = 1000
@@ -21,13 +21,22 @@ _SHOWN = 1000
 
 
 class Expansion(NamedTuple):
-    """What a word stands for: a text, and its words, split at the spaces that were not quoted.
-    `unset` are the names without a value, also where the word has a default."""
+    """What a word stands for. `unset` are the names without a value, also where the word has a
+    default."""
 
-    text: str
-    words: tuple[str, ...]
+    parts: list[Part]
     used: frozenset[str]
     unset: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return joined(self.parts)
+
+    @property
+    def words(self) -> list[str]:
+        """The same, split at the spaces that were not quoted."""
+        return separated(self.parts)
 
 
 class ExpansionError(DockerfileError):
@@ -59,7 +68,7 @@ def _expanded(lexer: Lexer, span: Span, budget: Budget | None) -> Expansion:
     budget = budget or Budget()
     lexer.most = budget.left
     try:
-        expanded, words = lexer.until("")
+        parts = lexer.until("")
     except TooMuchError:
         raise too_much(span) from None
     except LexError as error:
@@ -69,4 +78,4 @@ def _expanded(lexer: Lexer, span: Span, budget: Budget | None) -> Expansion:
         failed.unset = frozenset(lexer.unset)
         raise failed from None
     budget.take(lexer.spent, span)
-    return Expansion(expanded, tuple(words), frozenset(lexer.used), frozenset(lexer.unset))
+    return Expansion(parts, frozenset(lexer.used), frozenset(lexer.unset))

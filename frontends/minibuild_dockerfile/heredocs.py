@@ -9,7 +9,7 @@ Read next: `lines`.
 
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
-from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
+from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError, separated
 from minibuild_dockerfile.words import NotStrings, json_array, split_flags, split_keyword
 
 _ANNOUNCED = regex(r"[0-9]*<<(-?)[\t\f\r ]*([^<]*)")
@@ -30,7 +30,7 @@ def announced(line: str) -> list[Announced]:
         return []
     lexer = Lexer(line, _unset, keep_quotes=True, keep_escapes=True, keep_unset=True)
     try:
-        _, words = lexer.until("")
+        words = separated(lexer.until(""))
     except (LexError, TooMuchError):
         return []
     return [found for word in words if (found := heredoc_word(word))]
@@ -56,8 +56,9 @@ def heredoc_word(word: str) -> Announced | None:
     if not match or not match[2]:
         return None
     try:
-        _, names = Lexer(match[2], _unset, keep_unset=True).until("")
-        _, quoted = Lexer(match[2], _unset, keep_unset=True, keep_quotes=True).until("")
+        names = separated(Lexer(match[2], _unset, keep_unset=True).until(""))
+        kept = Lexer(match[2], _unset, keep_unset=True, keep_quotes=True)
+        quoted = separated(kept.until(""))
     except (LexError, TooMuchError):
         return None
     if len(names) != 1 or len(quoted) != 1:

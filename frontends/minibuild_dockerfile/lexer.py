@@ -7,7 +7,7 @@ Read next: `patterns` for `#`, `%` and `/`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from minibuild.startup.regex import regex
@@ -46,6 +46,25 @@ class LexError(ValueError):
 
 class TooMuchError(Exception):
     """The text stands for more than may be made of it."""
+
+
+Part = tuple[str, bool]
+"""A part of what a text stands for, and whether spaces in it separate words."""
+
+
+def joined(parts: Iterable[Part]) -> str:
+    """The parts as one text."""
+    return "".join([text for text, _ in parts])
+
+
+def separated(parts: Iterable[Part]) -> list[str]:
+    """The parts as words."""
+    words: list[list[str]] = [[]]
+    for text, separates in parts:
+        first, *rest = _SPACE.split(text) if separates else [text]
+        words[-1].append(first)
+        words += ([piece] for piece in rest)
+    return list(filter(None, map("".join, words)))
 
 
 class Lexer:
@@ -96,30 +115,24 @@ class Lexer:
         self.position += 1
         return character
 
-    def until(self, stop: str) -> tuple[str, list[str]]:
+    def until(self, stop: str) -> list[Part]:
         """Expand up to the character `stop`, and take it; up to the end if `stop` is empty."""
-        out: list[str] = []
-        words = _WordList()
+        out: list[Part] = []
         plain = _plain(("$'\"<" if self.quotes else "$") + self.escape + stop)
         while character := self.peek():
             if run := plain.match(self.text, self.position):
                 self.position = run.end()
-                out.append(run[0])
-                words.add(run[0])
+                out.append((run[0], True))
             elif character == stop:
                 self.position += 1
-                return "".join(out), words.finish()
+                return out
             elif character == "$":
-                value = self.dollar()
-                out.append(value)
-                words.add(value)
+                out.append((self.dollar(), True))
             else:
-                value = self.one_special(character)
-                out.append(value)
-                words.add_whole(value)
+                out.append((self.one_special(character), False))
         if stop:
             raise LexError(f"unexpected end of statement while looking for matching {stop}")
-        return "".join(out), words.finish()
+        return out
 
     def one_special(self, character: str) -> str:
         """Take a quoted part, an escaped character, or `<<` with the spaces after it."""
@@ -312,7 +325,7 @@ class Lexer:
         """The expanded word inside `${}` up to `stop`; `raw` keeps escapes for a pattern."""
         before, self.keep_escapes = self.keep_escapes, raw or self.keep_escapes
         try:
-            return self.until(stop)[0]
+            return joined(self.until(stop))
         except LexError:
             if self.peek():
                 raise
@@ -338,32 +351,3 @@ def _bad_pattern(pattern: str, error: Exception) -> LexError:
         f"invalid pattern ({pattern}) in substitution: {error}",
         "in a pattern a backslash may stand before * ? \\ } and / only",
     )
-
-
-class _WordList:
-    """Collects pieces into words."""
-
-    __slots__ = ("pieces", "words")
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.words: list[str] = []
-
-    def add(self, text: str) -> None:
-        """Add text in which spaces separate words."""
-        first, *rest = _SPACE.split(text)
-        self.pieces.append(first)
-        for piece in rest:
-            self.finish()
-            self.pieces = [piece]
-
-    def add_whole(self, text: str) -> None:
-        """Add text in which spaces are nothing special."""
-        self.pieces.append(text)
-
-    def finish(self) -> list[str]:
-        """End the current word, if it is not empty. All words so far."""
-        if word := "".join(self.pieces):
-            self.words.append(word)
-        self.pieces = []
-        return self.words

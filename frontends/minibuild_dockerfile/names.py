@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from minibuild.graph.platform import Platform
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
-from minibuild_dockerfile.lexer import Find, Lexer, LexError, TooMuchError
+from minibuild_dockerfile.lexer import Find, Lexer, LexError, TooMuchError, joined
 
 _HIDDEN = "****"
 _LONGEST = 1 << 16
@@ -93,7 +93,7 @@ def _expanded(lexer: Lexer) -> str:
     """The text expanded, or as it is if it cannot be: the shell may know what it means."""
     lexer.most = _LONGEST
     try:
-        return lexer.until("")[0]
+        return joined(lexer.until(""))
     except (LexError, TooMuchError):
         return lexer.text
 

@@ -183,8 +183,8 @@ class StageState:
     def words(self, text: str, head: Head) -> list[str]:
         """`text` expanded and split into words. Unset variables are no finding, as in BuildKit."""
         conversion = self.conversion
-        found = process_word(text, self.env, head.span, conversion.escape, conversion.budget)
-        return list(found.words)
+        escape, budget = conversion.escape, conversion.budget
+        return process_word(text, self.env, head.span, escape, budget).words
 
     def note_unset(self, unset: frozenset[str], head: Head) -> None:
         """Report variables that were not declared."""
