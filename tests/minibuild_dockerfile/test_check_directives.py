@@ -126,7 +126,7 @@ def test_a_comment_can_ask_for_more() -> None:
     [
         ("skip=JSONArgsRecommended // reason", ["MaintainerDeprecated"]),
         ("skip=JSONArgsRecommended,MaintainerDeprecated // reason", []),
-        ("skip=JSONArgsRecommended,MaintainerDeprecated", ["MaintainerDeprecated"]),
+        ("skip=JSONArgsRecommended, MaintainerDeprecated", ["MaintainerDeprecated"]),
         ("error=false;skip=all why not", []),
     ],
 )
