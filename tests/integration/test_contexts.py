@@ -181,15 +181,16 @@ def test_named_contexts(
     local = tmp_path / "local"
     local.mkdir()
     (local / "a").write_text("local\n")
-    archive = web.put("/x.tar", tarred({"a": "archive\n"}))
-    single = web.put("/a", b"single\n")
-    text = b"FROM base AS one\nFROM scratch\nCOPY --from=one /a /1\nCOPY --from=two /a /2\n"
-    for value, expected in (
-        (str(local), "local\n"),
-        (git_url, "a\n"),
-        (archive, "archive\n"),
-        (single, "single\n"),
+    # What comes from the web is one file that is called `context`, also if it is an archive.
+    archive = tarred({"a": "archive\n"})
+    for value, name, expected in (
+        (str(local), "a", "local\n"),
+        (git_url, "a", "a\n"),
+        (web.put("/x.tar", archive), "context", archive.decode()),
+        (web.put("/a", b"single\n"), "context", "single\n"),
     ):
+        copies = f"COPY --from=one /{name} /1\nCOPY --from=two /{name} /2\n"
+        text = f"FROM base AS one\nFROM scratch\n{copies}".encode()
         build(f"--build-context=base={value}", f"--build-context=two={value}", "-", stdin=text)
         assert (build.text("1"), build.text("2")) == (expected, expected), value
     said = build("--build-context=base=target:x", "-", stdin=text, code=2)
