@@ -78,7 +78,7 @@ def _traced(worker: Worker, word: str, platform: Platform) -> Traced:
             # `app` is more likely an image that is spelt wrong than a step.
             raise (error if error.hint.startswith("did you mean") else unknown) from None
     image = chosen(worker.content, found.descriptor, platform, word)
-    return of_image(worker, word, image.layers, image.instructions)
+    return of_image(worker, word, image)
 
 
 def _wanted(fate: Fate, path: str, only: str) -> bool:

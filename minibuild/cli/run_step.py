@@ -145,36 +145,37 @@ class _Entering:
         self._results[vertex.digest] = found
         if vertex.digest not in self._wanted:
             return
-        below, build = laid_over(self._vertices, vertex), self._build
+        build = self._build
         tell = build.progress(vertex.digest).remark
-        with stage_view(build, vertex, below, found.result, self._results, tell) as view:
+        with stage_view(build, self._vertices, vertex, found.result, self._results, tell) as view:
             raise Entered(self._enter(build, view))
-
-
-def laid_over(vertices: Sequence[Vertex], vertex: Vertex) -> list[Vertex]:
-    """What a linked copy is laid over: the inputs of its merge that come before it."""
-    for merge in vertices if vertex.inputs[:1] == (None,) else ():
-        if isinstance(merge.op, Merge) and vertex in merge.inputs:
-            return [v for v in merge.inputs[: merge.inputs.index(vertex)] if v is not None]
-    return []
 
 
 @contextmanager
 def stage_view(
     build: BuildContext,
+    vertices: Sequence[Vertex],
     vertex: Vertex,
-    below: Sequence[Vertex],
     own: Result,
     results: Mapping[Digest, VertexResult],
     tell: Callable[[str], None],
 ) -> Iterator[OpenedImage]:
     """A view of a step's stage: its `own` diffs, on those that it is laid over."""
+    below = _laid_over(vertices, vertex)
     known = [results[one.digest].result for one in below if one.digest in results]
     result = tuple(key for part in (*known, own) for key in part)
     run = _nearest_run((*below, vertex)[0])
     like = {} if run is None else run._asdict()
     with tree_view(build.worker, result, like, tell, build.cancelled) as view:
         yield view
+
+
+def _laid_over(vertices: Sequence[Vertex], vertex: Vertex) -> list[Vertex]:
+    """What a linked copy is laid over: the inputs of its merge that come before it."""
+    for merge in vertices if vertex.inputs[:1] == (None,) else ():
+        if isinstance(merge.op, Merge) and vertex in merge.inputs:
+            return [v for v in merge.inputs[: merge.inputs.index(vertex)] if v is not None]
+    return []
 
 
 def _nearest_run(vertex: Vertex | None) -> Exec | None:

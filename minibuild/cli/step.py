@@ -14,7 +14,7 @@ from contextlib import suppress
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
-from minibuild.cli.run_step import is_in_line, laid_over, stage_view
+from minibuild.cli.run_step import is_in_line, stage_view
 from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
@@ -209,15 +209,12 @@ class Stepping:
         if not words and not (self._typed and sys.stdout.isatty()):
             self._tell("a shell takes a terminal; a command does not: s ls -l /")
             return
-        build, vertex, terminal = self._build, ready.vertex, not words
-        below = laid_over(self._vertices, vertex)
-        own = found.result if found is not None else () if below else ready.base
+        build, terminal = self._build, not words
+        own = ready.base if found is None else found.result
+        there = stage_view(build, self._vertices, ready.vertex, own, self._results, self._tell)
         args = ("sh", "-c", words) if words else ("sh",)
         try:
-            with (
-                stage_view(build, vertex, below, own, self._results, self._tell) as view,
-                raw_terminal(terminal),
-            ):
+            with there as view, raw_terminal(terminal):
                 step = step_in(build.worker, view, args, "xterm", terminal=terminal)
                 stdin = 0 if terminal else None
                 code = build.executor().run(step, output, build.cancelled, stdin=stdin).code

@@ -71,7 +71,7 @@ def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
 
 def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
     snapshots = worker.snapshots
-    result = of_image(worker, "", image.layers, ()).result
+    result = of_image(worker, "", image).result
     diffs = diffs_of(worker, result, tell)
     diff = diffs[forms.number]
     acts, merge = _links(snapshots, diffs, forms.number)

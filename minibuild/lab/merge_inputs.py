@@ -8,12 +8,12 @@ Read next: `snapshot.trace`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from minibuild.cache.materialise import Tell
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import UsageError
-from minibuild.layer.layer import Layer
+from minibuild.imagetools.edit import Image
 from minibuild.snapshot.api import Diff
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -30,10 +30,10 @@ class Traced(NamedTuple):
     instructions: tuple[str, ...]
 
 
-def of_image(worker: Worker, name: str, layers: Sequence[Layer], history: Sequence[str]) -> Traced:
-    """The diffs that became the layers of an image; `history` names the instruction of each."""
+def of_image(worker: Worker, name: str, image: Image) -> Traced:
+    """The diffs that became the layers of an image."""
     result: Result = ()
-    for layer in layers:
+    for layer in image.layers:
         rows = (
             worker.store.db.execute(
                 "SELECT id FROM diffs WHERE digest = ? AND base IN ('[]', ?) ORDER BY id LIMIT 1",
@@ -46,10 +46,8 @@ def of_image(worker: Worker, name: str, layers: Sequence[Layer], history: Sequen
         key = DiffKey(rows[0]) if rows else worker.diffs.add(result, layer=layer)
         result = (*result, key)
     known = instructions_of(worker, result)
-    said = [*history, *[""] * len(result)]
-    return Traced(
-        name, result, tuple(h or known.get(k, "") for k, h in zip(result, said, strict=False))
-    )
+    said = zip(result, image.instructions, strict=True)
+    return Traced(name, result, tuple(words or known.get(key, "") for key, words in said))
 
 
 def of_step(worker: Worker, words: str) -> Traced:
