@@ -1,25 +1,23 @@
 """A tree on disk in the form of the model, and the edits of a tree done to it.
 
-Comes in: the root of a tree. Goes out: entries; or the tree changed. What is edited may have links
-to anywhere, so the way to each name is opened without following any. Read next: `trial`.
+Comes in: the root of a tree. Goes out: entries; or the tree changed, by what makes the entries of
+all trees (`linux.tree_writer`). Read next: `trial`.
 """
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.lab.model import ModelFile, Tree
 from minibuild.lab.trees import Edit
 from minibuild.linux import beneath, device, xattr
+from minibuild.linux.cursor import Cursor
 from minibuild.linux.owner import seen
+from minibuild.linux.tree_writer import Metadata, TreeWriter
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 TYPES = {
     stat.S_IFDIR: "dir",
@@ -77,56 +75,35 @@ def read_entry(path: str, owners: "Records | None" = None) -> ModelFile:
 
 def edit_tree(root_fd: int, edits: Sequence[Edit]) -> None:
     """Do what `trees.edited` does, to a directory that is open. All files get the time 0."""
-    for edit in edits:
-        with _parent(root_fd, edit.path) as (folder, name):
-            _edit(root_fd, folder, name, edit)
+    with TreeWriter(root_fd) as writer:
+        for edit in edits:
+            writer.enter("")
+            *above, name = edit.path.split("/")
+            for inner in above:
+                writer.directory(inner, _metadata(stat.S_IFDIR, 0o755), keep=True)
+            _edit(writer, name, edit)
+        writer.finish()
 
 
-def _edit(root_fd: int, folder: int, name: str, edit: Edit) -> None:
-    if edit.verb == "dir" and _is_directory(folder, name):
-        if edit.mode is not None:
-            os.chmod(name, edit.mode, dir_fd=folder)
-        return
-    beneath.remove_tree(folder, name)
+def _edit(writer: TreeWriter, name: str, edit: Edit) -> None:
+    """Do an edit to the directory where the writer stands."""
     match edit.verb:
+        case "remove":
+            beneath.remove_tree(writer.fd, name)
         case "dir":
-            os.mkdir(name, 0o700, dir_fd=folder)
-            os.chmod(name, 0o755 if edit.mode is None else edit.mode, dir_fd=folder)
+            metadata = _metadata(stat.S_IFDIR, 0o755 if edit.mode is None else edit.mode)
+            writer.directory(name, metadata, keep=edit.mode is None)
         case "symlink":
-            os.symlink(edit.text, name, dir_fd=folder)
+            writer.special(name, _metadata(stat.S_IFLNK, 0), edit.text)
         case "link":
-            with _parent(root_fd, edit.text) as (other, source):
-                os.link(source, name, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+            folder, _, source = edit.text.rpartition("/")
+            with Cursor(writer.root_fd) as other:
+                writer.link(name, source, other.enter(folder))
         case "file":
-            fd = os.open(name, _NEW, 0o600, dir_fd=folder)
-            with open(fd, "wb") as file:
-                file.write(edit.text.encode("utf-8", "surrogateescape"))
-                os.fchmod(fd, 0o644 if edit.mode is None else edit.mode)
-    if edit.verb in ("symlink", "file"):
-        os.utime(name, ns=(0, 0), dir_fd=folder, follow_symlinks=False)
+            data = edit.text.encode("utf-8", "surrogateescape")
+            metadata = _metadata(stat.S_IFREG, 0o644 if edit.mode is None else edit.mode)
+            writer.file(name, metadata, lambda fd: os.write(fd, data))
 
 
-@contextmanager
-def _parent(root_fd: int, path: str) -> Iterator[tuple[int, str]]:
-    """The directory that holds the last name of a path, made if need be, and that name."""
-    *above, name = path.split("/")
-    folder = os.dup(root_fd)
-    try:
-        for inner in above:
-            if not _is_directory(folder, inner):
-                beneath.remove_tree(folder, inner)
-                os.mkdir(inner, 0o700, dir_fd=folder)
-                os.chmod(inner, 0o755, dir_fd=folder)
-            opened = os.open(inner, _DIRECTORY, dir_fd=folder)
-            os.close(folder)
-            folder = opened
-        yield folder, name
-    finally:
-        os.close(folder)
-
-
-def _is_directory(folder: int, name: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+def _metadata(kind: int, mode: int) -> Metadata:
+    return Metadata(kind | mode, 0, 0, None if kind == stat.S_IFDIR else (0, 0))
