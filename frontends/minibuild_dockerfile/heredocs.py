@@ -52,7 +52,7 @@ def _may_have_heredocs(line: str) -> bool:
 
 def heredoc_word(word: str) -> Announced | None:
     """The heredoc that one word announces, if it does."""
-    match = _ANNOUNCED.fullmatch(word)
+    match = _ANNOUNCED.fullmatch(word) if "<<" in word else None
     if not match or not match[2]:
         return None
     try:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from minibuild.startup.regex import regex
 from minibuild_dockerfile.limits import MOST_EXPANDED
 
 MAX_DEPTH = 50
@@ -22,7 +21,7 @@ SPACES = (
 )
 """White space as Unicode has it, for `strip` and character classes. `isspace` has four more."""
 
-_SPACE = regex(f"[{SPACES}]+")
+_PLAIN_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 _SPECIAL_PARAMETERS = "@*#?-$!0"
 
 
@@ -61,7 +60,7 @@ def separated(parts: Iterable[Part]) -> list[str]:
     """The parts as words."""
     words: list[list[str]] = [[]]
     for text, separates in parts:
-        first, *rest = _SPACE.split(text) if separates else [text]
+        first, *rest = text.translate(_PLAIN_SPACES).split(" ") if separates else [text]
         words[-1].append(first)
         words += ([piece] for piece in rest)
     return list(filter(None, map("".join, words)))
@@ -151,10 +150,10 @@ class Lexer:
         if self.peek() != "<":
             return "<"
         self.position += 1
-        spaces = _SPACE.match(self.text, self.position)
-        if spaces:
-            self.position = spaces.end()
-        return "<<" + (spaces[0] if spaces else "")
+        begin = self.position
+        while self.peek() and self.peek() in SPACES:
+            self.position += 1
+        return "<<" + self.text[begin : self.position]
 
     def single_quoted(self) -> str:
         end = self.text.find("'", self.position + 1)

@@ -106,7 +106,7 @@ class _Scanner:
         found: dict[str, Directive] = {}
         while self.position < len(self.lines):
             line = self.lines[self.position].lstrip(SPACES)
-            match = _DIRECTIVE.fullmatch(line)
+            match = _DIRECTIVE.fullmatch(line) if line.startswith("#") else None
             value = match[2].rstrip("\t\f\r ") if match else ""
             if not match or match[1].lower() not in _KNOWN or not value:
                 break

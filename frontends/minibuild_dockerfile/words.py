@@ -19,9 +19,6 @@ SEPARATOR = regex("[\t\v\f\r ]+")
 """What separates words of FROM, EXPOSE, COPY and such: narrower than white space in quotes."""
 
 
-_SPACES = regex(f"[{SPACES}]*")
-
-
 class Piece(NamedTuple):
     """Part of a logical line, where it begins, and where it ends (not included)."""
 
@@ -72,8 +69,9 @@ def split_flags(rest: Piece) -> tuple[list[Piece], Piece]:
 
 
 def _skip_spaces(text: str, position: int) -> int:
-    match = _SPACES.match(text, position)
-    return match.end() if match else position
+    while position < len(text) and text[position] in SPACES:
+        position += 1
+    return position
 
 
 def _take_flag(text: str, position: int) -> tuple[str, int]:

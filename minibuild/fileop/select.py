@@ -25,7 +25,13 @@ from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _PIVOT = "/./"
+_SPECIAL = frozenset("*?[")
 _WILDCARD = regex(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
+
+
+def _has_wildcard(path: str) -> bool:
+    """Whether it is a pattern: it has a wildcard with no backslash before it."""
+    return not _SPECIAL.isdisjoint(path) and _WILDCARD.match(path) is not None
 
 
 def one_path(path: str) -> Copy:
@@ -66,7 +72,7 @@ class Selection:
         for path in self.copy.paths:
             if self.copy.parents:
                 yield from self._with_parents(path)
-            elif _WILDCARD.match(path):
+            elif _has_wildcard(path):
                 matched = False
                 for named in self._expand(path):
                     matched = True
@@ -142,7 +148,7 @@ class Selection:
         They are in the part before the first wildcard, which has to be there.
         """
         parts = clean(path).split("/")
-        first = next(i for i, part in enumerate(parts) if _WILDCARD.match(part))
+        first = next(i for i, part in enumerate(parts) if _has_wildcard(part))
         fixed = self._pick("/".join(parts[:first]), path) if first else None
         top = fixed.real if fixed else ""
         if fixed is not None and not fixed.is_dir:
@@ -178,13 +184,13 @@ class Selection:
         if not pivot:
             base, rest = "", path
         pattern = clean(rest)
-        if _WILDCARD.match(base):
+        if _has_wildcard(base):
             picks = (self._pick(named, path) for named in self._expand(base))
             wanted = (_wanted(pick, pattern) for pick in picks if pick.is_dir)
             yield from (pick for pick in wanted if self._any(pick))
             return
         pick = _wanted(self._pick(clean(base), path), pattern)
-        required = not _WILDCARD.match(pattern)
+        required = not _has_wildcard(pattern)
         if not pick.is_dir or (required and (not pattern or not self._any(pick))):
             from minibuild.fileop.missing import not_found
 

@@ -39,8 +39,6 @@ _DIRECTIVES = ("syntax", "escape", "check")
 _LINES = 4
 """Each directive may stand there once, below a line that begins with `#!`."""
 
-_TAG = regex(r":[^:/]+\Z")
-
 
 class Syntax(NamedTuple):
     """The word of a syntax directive, and the line that it is in."""
@@ -82,7 +80,11 @@ def built_in() -> Frontend:
 
 def entry_point_name(word: str) -> str:
     """The name of the entry point that a word of a syntax directive means."""
-    return _TAG.sub("", word.partition("@")[0]).removeprefix("docker.io/")
+    name = word.partition("@")[0]
+    before, colon, tag = name.rpartition(":")
+    if colon and tag and "/" not in tag:
+        name = before
+    return name.removeprefix("docker.io/")
 
 
 def declared_syntax(text: str) -> Syntax:

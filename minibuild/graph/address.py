@@ -41,7 +41,7 @@ def credentials(url: str) -> str:
 def without_passwords(text: str) -> str:
     """A text that may have addresses in it, as it may be shown: their users and passwords, which
     a log in CI would keep for everybody, are `****`."""
-    return _USERS.sub(r"\g<scheme>****@", text)
+    return _USERS.sub(r"\g<scheme>****@", text) if "://" in text else text
 
 
 class Address(NamedTuple):

@@ -22,10 +22,11 @@ DEFAULT_TAG = "latest"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = regex(f"{_COMPONENT}(?:/{_COMPONENT})*")
-_LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = regex(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _TAG = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MAX_NAME = 255
+_ID_LENGTH = 64
 
 
 class Reference(NamedTuple):
@@ -96,7 +97,7 @@ def parse_reference(text: str) -> Reference:
         rest, _, tag = rest.rpartition(":")
         if not _TAG.fullmatch(tag):
             raise _invalid(text, "a tag has up to 128 letters, digits, '_', '.' and '-'")
-    if re.fullmatch(r"[0-9a-f]{64}", rest):
+    if len(rest) == _ID_LENGTH and re.fullmatch(r"[0-9a-f]+", rest):
         raise DefinitionError(
             f"invalid repository name ({rest}), cannot specify 64-byte hexadecimal strings",
             hint="that is an id, and not a name: write NAME@sha256:DIGEST",

@@ -106,7 +106,7 @@ def _looks_like_git(text: str) -> bool:
         return True
     if text.startswith(_HTTP):
         return location.endswith(".git")
-    return _SCP_LIKE.fullmatch(location) is not None
+    return "@" in location and _SCP_LIKE.fullmatch(location) is not None
 
 
 def _relative(subdir: str) -> str:
