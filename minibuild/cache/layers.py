@@ -18,12 +18,12 @@ from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
-from minibuild.snapshot.api import Diff, SnapshotID
-from minibuild.snapshot.snapshotter import Snapshotter
 
 if TYPE_CHECKING:
     from minibuild.layer.patch import LayerPatch
     from minibuild.registry.fetch import BlobFetch
+    from minibuild.snapshot.api import Diff, SnapshotID
+    from minibuild.snapshot.snapshotter import Snapshotter
 
 PULLS = 4
 """Layers fetched at once, from all images of a build together."""
@@ -41,7 +41,7 @@ class LostLayer(BuildError):
 class LayerStore(BlobSource):
     """The blobs that are in the store, on their way, or known to be elsewhere. Safe in threads."""
 
-    def __init__(self, content: ContentStore, snapshots: Snapshotter) -> None:
+    def __init__(self, content: ContentStore, snapshots: "Callable[[], Snapshotter]") -> None:
         self._content = content
         self._snapshots = snapshots
         self._providers: dict[Digest, BlobSource] = {}
@@ -102,14 +102,15 @@ class LayerStore(BlobSource):
             source = self._fetches.get(descriptor.digest, source)
         return source.open(descriptor, offset)
 
-    def pack(self, diff: Diff, compression: Compression, level: int | None) -> Layer:
+    def pack(self, diff: "Diff", compression: Compression, level: int | None) -> Layer:
         """Write the diff as a layer into the content store."""
         from minibuild.layer.pack import pack
 
+        snapshots = self._snapshots()
         return pack(
-            self._snapshots.changes(diff),
+            snapshots.changes(diff),
             self._content,
-            owners=self._snapshots.owners(diff.upper),
+            owners=snapshots.owners(diff.upper),
             compression=compression,
             level=level,
             cancelled=self._cancelled,
@@ -240,7 +241,7 @@ class LayerStore(BlobSource):
         except BaseException:
             pass  # reported above; raised again where the blob is waited for
 
-    def unpack(self, layer: Layer, active: SnapshotID) -> tuple[str, ...]:
+    def unpack(self, layer: Layer, active: "SnapshotID") -> tuple[str, ...]:
         """Apply a layer to an active snapshot; says what this host had to leave out.
 
         One that is on its way is unpacked as it arrives.
@@ -249,16 +250,15 @@ class LayerStore(BlobSource):
 
         if not self._is_here(layer):
             self._begin(layer)
-        parent = self._snapshots.table.parent(active)
+        snapshots = self._snapshots()
+        parent = snapshots.table.parent(active)
         with ExitStack() as stack:
             stack.enter_context(self._loss_of(layer))
-            lower = parent and stack.enter_context(self._snapshots.tree(parent))
-            fd = os.open(
-                self._snapshots.layer_dir(active), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            )
+            lower = parent and stack.enter_context(snapshots.tree(parent))
+            fd = os.open(snapshots.layer_dir(active), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, fd)
             layer = layer._replace(source=self)
-            whiteouts, owners = self._snapshots.whiteouts, self._snapshots.owners(active)
+            whiteouts, owners = snapshots.whiteouts, snapshots.owners(active)
             skipped = unpack(layer, fd, whiteouts, lower, owners=owners, cancelled=self._cancelled)
             self.fetch(layer)
         return skipped

@@ -39,14 +39,14 @@ class Materialiser:
         diffs: Diffs,
         layers: LayerStore,
         *,
-        policy: MergePolicy = MergePolicy(),  # noqa: B008
+        policy: MergePolicy | None = None,
         cancelled: threading.Event | None = None,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._diffs = diffs
         self._layers = layers
-        self._policy = policy
+        self._policy = policy or MergePolicy()
         self._cancelled = cancelled
 
     @property

@@ -16,16 +16,18 @@ Read next: `materialise`.
 import json
 import time
 from collections.abc import Iterable
-from typing import Any, NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 from minibuild.digest import DiffID, Digest, digest_strings
 from minibuild.graph.op import LocalSource
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
-from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.database import Database
+
+if TYPE_CHECKING:
+    from minibuild.snapshot.api import SnapshotID
 
 DiffKey = NewType("DiffKey", int)
 Result = tuple[DiffKey, ...]
@@ -57,8 +59,8 @@ class DiffRow(NamedTuple):
 
     key: DiffKey
     base: Result
-    lower: SnapshotID | None
-    upper: SnapshotID | None
+    lower: "SnapshotID | None"
+    upper: "SnapshotID | None"
     layer: Layer | None
     created: float
 
@@ -85,8 +87,8 @@ class Diffs:
         self,
         base: Result,
         *,
-        lower: SnapshotID | None = None,
-        upper: SnapshotID | None = None,
+        lower: "SnapshotID | None" = None,
+        upper: "SnapshotID | None" = None,
         layer: Layer | None = None,
         created: float | None = None,
     ) -> DiffKey:
@@ -130,7 +132,7 @@ class Diffs:
         ).fetchone()
         return bool(count == len(set(result)))
 
-    def set_upper(self, key: DiffKey, lower: SnapshotID | None, upper: SnapshotID) -> None:
+    def set_upper(self, key: DiffKey, lower: "SnapshotID | None", upper: "SnapshotID") -> None:
         """The diff now exists as a tree, too."""
         self._db.execute("UPDATE diffs SET lower = ?, upper = ? WHERE id = ?", (lower, upper, key))
 

@@ -106,9 +106,8 @@ def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
         policy=policy,
         cancelled=build.cancelled,
     )
-    solver = Solver(
-        build._replace(materialiser=materialiser), begun.sources, salt=how, known=begun.done
-    )
+    watched_build = build._replace(watched_materialiser=materialiser)
+    solver = Solver(watched_build, begun.sources, salt=how, known=begun.done)
     error = ""
     try:
         solver.solve([begun.top])

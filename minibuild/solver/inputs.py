@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.cache.materialise import Tell
 from minibuild.cache.records import Record
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_json
@@ -34,6 +33,7 @@ from minibuild.solver.keys import (
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
+    from minibuild.cache.materialise import Tell
     from minibuild.fileop.api import SourceTree
     from minibuild.fileop.digest_cache import DigestCache
 
@@ -50,7 +50,7 @@ def open_input(build: BuildContext, ready: ReadyVertex, index: int) -> "Iterator
 
 @contextmanager
 def open_tree(
-    build: BuildContext, vertex: Vertex | None, found: VertexResult | None, tell: Tell
+    build: BuildContext, vertex: Vertex | None, found: VertexResult | None, tell: "Tell"
 ) -> "Iterator[SourceTree]":
     """The tree of a vertex that is done, open while the block runs; None is the empty tree."""
     ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from minibuild.cache.materialise import Materialiser
 from minibuild.cache.results import Result
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
@@ -21,12 +20,13 @@ from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.progress.writer import ProgressWriter
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.session.secrets import AgentSocket, SecretReader, SshReader
-from minibuild.snapshot.api import MergePolicy
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
-if TYPE_CHECKING:  # a cached build runs no step
+if TYPE_CHECKING:  # a cached build runs no step, and makes no tree
+    from minibuild.cache.materialise import Materialiser
     from minibuild.executor.api import Executor
+    from minibuild.snapshot.api import MergePolicy
 
 
 class BuildContext(NamedTuple):
@@ -37,11 +37,11 @@ class BuildContext(NamedTuple):
     networks are reached, `pull` whether images are looked for there. `cache_mount_importer`
     may bring contents of cache mounts before a step uses them; `keep_failed` gets a step that
     failed, and the tree that it left. `resources` are the limits of each step. `revisions` are
-    those of directories that have some (see `BuildRequest`).
+    those of directories that have some (see `BuildRequest`). `merges` says how they are merged, if
+    an old defect is to be shown; and the lab watches what trees and blobs are made.
     """
 
     worker: Worker
-    materialiser: Materialiser
     report: Report
     cancelled: threading.Event
     directories: Mapping[str, str]
@@ -53,6 +53,13 @@ class BuildContext(NamedTuple):
     keep_failed: Callable[[Vertex, Exec, Result], None] | None = None
     resources: Resources = UNLIMITED
     revisions: Mapping[str, str] = {}
+    merges: "MergePolicy | None" = None
+    watched_materialiser: "Materialiser | None" = None
+
+    @property
+    def materialiser(self) -> "Materialiser":
+        """What makes trees and blobs of results."""
+        return self.watched_materialiser or self.worker.materialiser(self.cancelled, self.merges)
 
     def executor(self) -> "Executor":
         """What runs steps, started if it is not."""
@@ -84,12 +91,10 @@ def open_context(
 ) -> Iterator[BuildContext]:
     """The context of a build that lasts as long as the block."""
     cancelled = cancelled or threading.Event()
-    worker.layers.attend(report, cancelled)
-    worker.snapshots.cancelled = cancelled
+    worker.attend(report, cancelled)
     with closing(SshReader(request.ssh)) as ssh:
         yield BuildContext(
             worker,
-            worker.materialiser(cancelled, _policy(request)),
             report,
             cancelled,
             directories,
@@ -101,13 +106,14 @@ def open_context(
             _keeper(worker) if request.keep_failed else None,
             request.resources,
             request.revisions,
+            _policy(request),
         )
 
 
-def _policy(request: BuildRequest) -> MergePolicy:
+def _policy(request: BuildRequest) -> "MergePolicy | None":
     """How the build merges: as always, unless it is to show an old defect (docs/lab.md)."""
     if not request.lab:
-        return MergePolicy()
+        return None
     from minibuild.snapshot.defects import policy_for
 
     return policy_for(request.lab)

@@ -9,45 +9,70 @@ import _sqlite3 as sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.cache.layers import LayerStore
-from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
+from minibuild.events import Report
 from minibuild.fileop.digest_cache import DigestCache
 from minibuild.image.store import ImageStore
 from minibuild.linux.namespace import needs_user_namespace
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
 from minibuild.session.request import Isolation
-from minibuild.snapshot.api import MergePolicy
-from minibuild.snapshot.snapshotter import Snapshotter
+from minibuild.snapshot.sweep import sweep
 from minibuild.store.database import explained
 from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a cached build looks into no tree
+    from minibuild.cache.materialise import Materialiser
     from minibuild.executor.api import Executor
+    from minibuild.snapshot.api import MergePolicy
+    from minibuild.snapshot.snapshotter import Snapshotter
     from minibuild.worker.context_mounts import ContextMounts
 
 
 class Worker:
-    """What a process has open. The step server is started when the first step runs."""
+    """What a process has open. The snapshotter is opened when there is something to do, and the
+    step server is started when the first step runs."""
 
-    def __init__(self, store: Store, snapshots: Snapshotter, *, own_root: bool = False) -> None:
+    def __init__(self, store: Store, *, own_root: bool = False) -> None:
         self.store = store
-        self.snapshots = snapshots
         self.own_root = own_root
         self.content = ContentStore(store)
         self.images = ImageStore(self.content)
-        self.layers = LayerStore(self.content, snapshots)
+        self.layers = LayerStore(self.content, lambda: self.snapshots)
         self.diffs = Diffs(store.db, self.layers)
         self.cache = Cache(store.db, self.diffs)
         self.digests = DigestCache(store.db)
+        self._cancelled: threading.Event | None = None
+        self._snapshots: Snapshotter | None = None
+        self._opening = threading.Lock()
         self._executor: Executor | None = None
         self._context_mounts: ContextMounts | None = None
         self._starting = threading.Lock()
+
+    @property
+    def snapshots(self) -> "Snapshotter":
+        """The snapshotter, opened if it is not."""
+        with self._opening:
+            if self._snapshots is None:
+                from minibuild.snapshot.select import open_snapshotter
+
+                name: Literal["stacked", "auto"] = "stacked" if self.own_root else "auto"
+                self._snapshots = open_snapshotter(self.store, name)
+                self._snapshots.cancelled = self._cancelled
+            return self._snapshots
+
+    def attend(self, report: Report, cancelled: threading.Event) -> None:
+        """What hears of transfers from now on, and what can stop them, copies and merges."""
+        self.layers.attend(report, cancelled)
+        with self._opening:
+            self._cancelled = cancelled
+            if self._snapshots is not None:
+                self._snapshots.cancelled = cancelled
 
     def executor(self, resources: Resources = UNLIMITED) -> "Executor":
         """The executor, started if it is not. `resources` are the limits of the steps to come."""
@@ -75,9 +100,11 @@ class Worker:
     def materialiser(
         self,
         cancelled: threading.Event | None = None,
-        policy: MergePolicy = MergePolicy(),  # noqa: B008
-    ) -> Materialiser:
+        policy: "MergePolicy | None" = None,
+    ) -> "Materialiser":
         """What makes trees and blobs of results, until `cancelled` is set."""
+        from minibuild.cache.materialise import Materialiser
+
         parts = (self.store, self.snapshots, self.diffs, self.layers)
         return Materialiser(*parts, policy=policy, cancelled=cancelled)
 
@@ -100,16 +127,11 @@ def open_worker(
     Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
     and others wait for it.
     """
-    from minibuild.snapshot.select import open_snapshotter
-    from minibuild.snapshot.sweep import sweep
-
     store = Store(root)
     try:
         with hold(store.path("locks", "prune"), shared=not alone):
             sweep(store)
-            own_root = _takes_own_root(isolation)
-            snapshots = open_snapshotter(store, "stacked" if own_root else "auto")
-            worker = Worker(store, snapshots, own_root=own_root)
+            worker = Worker(store, own_root=_takes_own_root(isolation))
             try:
                 yield worker
             finally:

@@ -112,7 +112,7 @@ def fetched(path: Path) -> BlobSource:
 
 def layer_store(path: Path) -> LayerStore:
     store = Store(str(path / "store"))
-    return LayerStore(ContentStore(store), NativeSnapshotter(store))
+    return LayerStore(ContentStore(store), lambda: NativeSnapshotter(store))
 
 
 def of_a_provider(path: Path) -> BlobSource:

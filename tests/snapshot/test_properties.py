@@ -112,7 +112,7 @@ def test_what_is_exported_and_unpacked_is_the_tree(
         return  # A tar has no sockets.
     a, b = made[one % len(made)], made[other % len(made)]
     diffs = [(a, b), (Made(None, EMPTY, set()), a), (b, a), (Made(None, EMPTY, set()), b)]
-    layers = LayerStore(ContentStore(warm.store), warm.snapshots)
+    layers = LayerStore(ContentStore(warm.store), lambda: warm.snapshots)
     top: SnapshotID | None = None
     for low, up in diffs:
         assert up.snapshot is not None
