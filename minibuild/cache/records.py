@@ -7,7 +7,7 @@ have been pruned counts as a miss. Read next: `solver.lookup`.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -105,18 +105,10 @@ class Cache:
 
     def save_parts_json(self, key: Digest, name: str, pieces: Iterable[str]) -> None:
         """The same with the parts as pieces of JSON: those of many files are long."""
-        import zlib  # Here and below: a cached build has nothing to explain.
-
-        start, rest = "", iter(pieces)
-        while len(start) <= _SMALL_BYTES and (piece := next(rest, "")):
-            start += piece
-        # The tables of zlib, which are filled with zeros each time, take longer than a RUN's parts.
-        memory = zlib.DEF_MEM_LEVEL if len(start) > _SMALL_BYTES else 1
-        deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, memory)
-        packed = [deflate.compress(piece.encode()) for piece in chain((start,), rest)]
+        packed = b"".join(_deflated(pieces))
         self._db.execute(
             "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
-            (key, name, b"".join((*packed, deflate.flush())), time.time()),
+            (key, name, packed, time.time()),
         )
 
     def parts(self, key: Digest) -> dict[str, Any] | None:
@@ -158,3 +150,18 @@ class Cache:
             record = Record(key, (*below, self._diffs.add(below, layer=layer, created=created)))
             self.save({key}, record, name)
         return record.result[-1]
+
+
+def _deflated(pieces: Iterable[str]) -> Iterator[bytes]:
+    """The pieces compressed, as one stream."""
+    import zlib  # Here and above: a cached build has nothing to explain.
+
+    start, rest = "", iter(pieces)
+    while len(start) <= _SMALL_BYTES and (piece := next(rest, "")):
+        start += piece
+    # The tables of zlib, which are filled with zeros each time, take longer than a RUN's parts.
+    memory = zlib.DEF_MEM_LEVEL if len(start) > _SMALL_BYTES else 1
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, memory)
+    for piece in chain((start,), rest):
+        yield deflate.compress(piece.encode())
+    yield deflate.flush()

@@ -82,7 +82,7 @@ def _has_one_ended(threads: Sequence[threading.Thread], ended: "SimpleQueue[None
         ended.get(timeout=_TURN_S)
     except Empty:
         # For want of memory one may end without its last act. Not by asking the thread, either.
-        alive = sys._current_frames().keys()
+        alive = set(sys._current_frames())  # The frames would keep all that is in them alive.
         if not any(thread.ident in alive for thread in threads):
             raise RuntimeError("no thread is left") from None
         return False

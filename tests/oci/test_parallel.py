@@ -1,13 +1,16 @@
 """The same work in threads: results in order, the first error, and Ctrl-C, which waits for what has
 been begun."""
 
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
 
+from minibuild.oci import parallel
 from minibuild.oci.parallel import in_parallel
 
 
@@ -47,6 +50,27 @@ def test_fewer_threads_than_wished_for(monkeypatch: pytest.MonkeyPatch) -> None:
     started.clear()
     with pytest.raises(RuntimeError):
         in_parallel(lambda n: n, range(10), 4)
+
+
+def test_nothing_of_the_work_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without a search for garbage, which a build does not do."""
+    monkeypatch.setattr(parallel, "_TURN_S", 0.001)
+    held: list[weakref.ref[set[int]]] = []
+
+    class Held(set[int]):
+        pass
+
+    def work(number: int) -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        time.sleep(0.05)
+
+    gc.disable()
+    try:
+        in_parallel(work, range(2), 2)
+        assert [one() for one in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_an_interrupt_waits_for_what_has_been_begun() -> None:
