@@ -151,10 +151,10 @@ class LocalExecutor:
         program = self._filters.get(kind)
         if program is None:
             # Here, while the server prepares itself: it is started before this is needed.
-            from minibuild.executor.seccomp.program import filter_program
+            from minibuild.executor.seccomp import program as seccomp
 
-            program = self._filters[kind] = filter_program(
-                self._folder,
+            program = self._filters[kind] = seccomp.filter_program(
+                *seccomp.folders(self._folder),
                 sandbox=kind[0],
                 single_id=self._single_id,
                 optional=self._in_userns,

@@ -13,7 +13,7 @@ import pytest
 
 from minibuild.errors import HostError
 from minibuild.executor.seccomp import policy
-from minibuild.executor.seccomp.program import compile_filter, filter_program
+from minibuild.executor.seccomp.program import compile_filter, filter_program, folders
 
 CLONE_NEWUSER, SIGCHLD = 0x10000000, 17
 AF_UNIX, AF_ALG, AF_VSOCK, SOCK_STREAM = 1, 38, 40, 1
@@ -173,6 +173,28 @@ def test_a_program_need_not_be_kept(tmp_path: Path) -> None:
     folder = str(tmp_path / "gone")
     assert filter_program(folder, sandbox=True, single_id=False, optional=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("seccomp")
+def test_a_program_is_kept_for_all_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first folder that takes it, and found in each of them."""
+    gone, all_stores, store = (str(tmp_path / name) for name in ("gone", "all", "store"))
+    for folder in (all_stores, store):
+        os.mkdir(folder)
+    program = filter_program(gone, all_stores, store, sandbox=True, single_id=False, optional=False)
+    assert len(os.listdir(all_stores)) == 1 and not os.listdir(store)
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    again = filter_program(gone, all_stores, sandbox=True, single_id=False, optional=False)
+    assert again == program
+
+
+def test_programs_are_kept_beside_the_code_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that is kept."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    beside, store = folders("/store")
+    assert os.path.basename(beside) == "__pycache__" and store == "/store"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert folders("/store") == ["/store"]
 
 
 @pytest.mark.needs("seccomp")

@@ -1,8 +1,9 @@
-"""The policy as a program of the kernel's packet filter, compiled once per machine.
+"""The policy as a program of the kernel's packet filter, compiled once per installation.
 
-Comes in: a folder to keep it in. Goes out: BPF as `linux.unotify` takes it. libseccomp
-compiles it, which takes 50 ms with its loading, so the result is a file, named by a digest of all
-that it depends on. See seccomp(2), seccomp_export_bpf(3).
+Comes in: folders to keep it in. Goes out: BPF as `linux.unotify` takes it. libseccomp
+compiles it, which takes 25 ms with its loading, so the result is a file, named by a digest of all
+that it depends on. It lies beside the code that Python compiled, so that a new store has it, too;
+or in the store, if nothing can be written there. See seccomp(2), seccomp_export_bpf(3).
 
 A call that is newer than the policy gets ENOSYS, as if the kernel did not have it: libraries then
 fall back to an older one, where EPERM would make them give up. libseccomp cannot say that, so a few
@@ -11,8 +12,8 @@ instructions in front of its program do. runc does the same.
 
 import os
 import struct
+import sys
 from collections.abc import Container
-from contextlib import suppress
 from typing import Any
 
 from minibuild.digest import digest_bytes, digest_hex
@@ -37,24 +38,33 @@ _X32 = 0x40000000
 """The numbers of x32, a second way to call on x86_64, start here. Unknown ones get EPERM."""
 
 
+def folders(store: str) -> list[str]:
+    """Where programs are kept: for all stores, or in a folder of this one."""
+    cached = __spec__ and __spec__.cached
+    beside = [os.path.dirname(cached)] if cached and not sys.dont_write_bytecode else []
+    return [*beside, store]
+
+
 def filter_program(
-    folder: str,
-    *,
+    *folders: str,
     sandbox: bool,
     single_id: bool,
     optional: bool,
     watch: policy.Watch = "nothing",
 ) -> bytes:
-    """The filter, from the folder or made now; empty if nothing is to be filtered.
+    """The filter, from one of the folders or made now and kept in the first that takes it; empty if
+    nothing is to be filtered.
 
     `optional`: without libseccomp a step in a user namespace runs unfiltered, because the
     namespace confines it already. Real root is not let loose without a filter: `HostError`.
     """
     if not sandbox and not single_id and watch == "nothing":
         return b""
-    path = os.path.join(folder, f"seccomp-{_key(sandbox, single_id, watch)}.bpf")
-    if program := _kept(path):
-        return program
+    name = f"seccomp-{_key(sandbox, single_id, watch)}.bpf"
+    paths = [os.path.join(folder, name) for folder in folders]
+    for path in paths:
+        if program := _kept(path):
+            return program
     try:
         program = compile_filter(sandbox=sandbox, single_id=single_id, watch=watch)
     except (ImportError, OSError, RuntimeError) as error:
@@ -67,7 +77,7 @@ def filter_program(
             hint="install libseccomp 2.5 or newer (Debian: libseccomp2, Alpine: libseccomp), or "
             "build without root",
         ) from error
-    _keep(path, program)
+    _ = any(_keep(path, program) for path in paths)
     return program
 
 
@@ -77,15 +87,19 @@ def _kept(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             sha, program = file.read(_SHA_BYTES), file.read()
-    except FileNotFoundError:
+    except OSError:
         return b""
     return program if sha == _sha(program) else b""
 
 
-def _keep(path: str, program: bytes) -> None:
-    """Write the file, if there is room for it: it saves time and no more."""
-    with suppress(OSError), replacing(path) as file:
-        file.write(_sha(program) + program)
+def _keep(path: str, program: bytes) -> bool:
+    """Write the file, if that can be: it saves time and no more."""
+    try:
+        with replacing(path) as file:
+            file.write(_sha(program) + program)
+    except OSError:
+        return False
+    return True
 
 
 def _sha(program: bytes) -> bytes:
