@@ -9,7 +9,8 @@ Read next: `minibuild.graph.op`, class `Copy`; `minibuild.graph.remote` for the 
 
 import posixpath
 import re
-from itertools import takewhile
+from collections.abc import Iterator
+from itertools import groupby, takewhile
 
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
@@ -40,108 +41,79 @@ from minibuild_dockerfile.words import as_utf8
 _EVERYTHING = frozenset(("*", "**", "**/*"))
 
 
-class _Words(NamedTuple):
-    """The words of an instruction, expanded."""
+class _Source(NamedTuple):
+    """One path of a tree; None is the empty one."""
 
-    sources: tuple[str, ...]
-    dest: str
-    chown: str
-    chmod: str
-    checksum: str
-
-
-class _Actions:
-    """Collects the copies of one instruction, and the trees they read."""
-
-    __slots__ = ("_begun", "_paths", "inputs", "template")
-
-    def __init__(self, base: Vertex | None, template: op.Copy) -> None:
-        self.inputs: list[Vertex | None] = [base]
-        self.template = template
-        self._begun: list[op.Copy] = []
-        self._paths: list[list[str]] = []
-
-    def add(
-        self, source: Vertex | None, path: str, *, keep_owner: bool = False, unpack: bool = False
-    ) -> None:
-        """Copy one path; neighbours from one tree become one action."""
-        last = self._begun[-1] if self._begun else None
-        if (
-            last is not None
-            and (last.keep_owner, last.unpack) == (keep_owner, unpack)
-            and self.inputs[last.input] == source
-        ):
-            self._paths[-1].append(path)
-            return
-        self.inputs.append(source)
-        self._begun.append(
-            self.template._replace(input=len(self.inputs) - 1, keep_owner=keep_owner, unpack=unpack)
-        )
-        self._paths.append([path])
-
-    @property
-    def actions(self) -> tuple[op.Copy, ...]:
-        """The copies, each with its paths."""
-        both = zip(self._begun, self._paths, strict=True)
-        return tuple(action._replace(paths=tuple(paths)) for action, paths in both)
+    tree: Vertex | None
+    path: str
+    keep_owner: bool = False
+    unpack: bool = False
 
 
-def copy_or_add(state: StageState, item: Copy) -> None:
+def copy_or_add(state: StageState, written: Copy) -> None:
     """Copy files into the stage."""
-    words = _expand(state, item)
+    item = _expanded(state, written)
     # BuildKit does not link a copy that changes modes, and what users see depends on it: linked,
     # the directories on the way would take the mode too.
-    link = item.link and not words.chmod
+    link = item.link and not item.chmod
     if link:
-        _check_owner(words, item)
-    if words.chmod:
-        _check_mode(words, item)
+        _check_owner(item)
+    if item.chmod:
+        _check_mode(item)
     template = op.Copy(
         0,
         (),
-        _destination(state.workdir, state.path(words.dest, item.head, keep_end=True)),
-        words.chown,
-        words.chmod,
+        _destination(state.workdir, state.path(item.dest, item.head, keep_end=True)),
+        item.chown,
+        item.chmod,
         parents=item.parents,
         exclude=item.exclude,
     )
-    collected = _Actions(None if link else state.vertex, template)
-    collect = _collect_copied if item.kind == "COPY" else _collect_added
-    collect(state, item, words, collected)
-    for heredoc in item.heredocs:
-        collected.add(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
+    inputs: list[Vertex | None] = [None if link else state.vertex]
+    actions: list[op.Copy] = []
+    # Neighbours of one kind are one action.
+    for source, alike in groupby(_sources(state, item), lambda source: source._replace(path="")):
+        paths = tuple(one.path for one in alike)
+        kept, unpack = source.keep_owner, source.unpack
+        action = template._replace(input=len(inputs), paths=paths, keep_owner=kept, unpack=unpack)
+        inputs.append(source.tree)
+        actions.append(action)
     note = state.note(item.head)
-    copied = Vertex(op.File(collected.actions), collected.inputs, note)
+    copied = Vertex(op.File(tuple(actions)), inputs, note)
     if link:
         text = step_text(item.head, state.env, state.conversion.escape)
         merged = state.note(item.head, f"LINK {text}", same_step=True)
         state.vertex = merge((state.vertex, copied), merged)
     else:
         state.vertex = copied
-    state.record(_created_by(item, words), layer=True, mark=True)
+    state.record(_created_by(item), layer=True, mark=True)
 
 
-def _expand(state: StageState, item: Copy) -> _Words:
-    head = item.head
-    return _Words(
-        tuple(state.word(source, head) for source in item.sources),
-        state.word(item.dest, head),
-        state.word(item.chown, head),
-        state.word(item.chmod, head),
-        state.word(item.checksum, head),
+def _expanded(state: StageState, item: Copy) -> Copy:
+    """The instruction with its words as they are meant."""
+
+    def word(text: str) -> str:
+        return state.word(text, item.head)
+
+    return item._replace(
+        sources=tuple(map(word, item.sources)),
+        dest=word(item.dest),
+        chown=word(item.chown),
+        chmod=word(item.chmod),
+        checksum=word(item.checksum),
     )
 
 
-def _created_by(item: Copy, words: _Words) -> str:
+def _created_by(item: Copy) -> str:
     """The instruction as BuildKit notes it: few of its flags, heredocs after the paths."""
     parts: list[str] = [item.kind]
     if item.parents:
         parts.append("--parents")
-    if words.chown:
-        parts.append(f"--chown={words.chown}")
-    if words.chmod:
-        parts.append(f"--chmod={words.chmod}")
-    parts += [*words.sources, *(f"<<{heredoc.name}" for heredoc in item.heredocs), words.dest]
+    if item.chown:
+        parts.append(f"--chown={item.chown}")
+    if item.chmod:
+        parts.append(f"--chmod={item.chmod}")
+    parts += [*item.sources, *(f"<<{heredoc.name}" for heredoc in item.heredocs), item.dest]
     return " ".join(parts)
 
 
@@ -155,9 +127,9 @@ def _destination(workdir: str, dest: str) -> str:
     return path + "/" if is_directory and path != "/" else path
 
 
-def _check_owner(words: _Words, item: Copy) -> None:
+def _check_owner(item: Copy) -> None:
     """With --link there are no users to look names up in."""
-    name = parse_owner(words.chown).name
+    name = parse_owner(item.chown).name
     if name:
         raise DockerfileError(
             f'--link cannot look up the user or group "{name}": invalid user index: -1',
@@ -166,9 +138,9 @@ def _check_owner(words: _Words, item: Copy) -> None:
         )
 
 
-def _check_mode(words: _Words, item: Copy) -> None:
+def _check_mode(item: Copy) -> None:
     try:
-        parse_mode(words.chmod)
+        parse_mode(item.chmod)
     except DefinitionError as error:
         span = item.head.flag_span("chmod")
         raise DockerfileError(error.message, span, hint=error.hint) from None
@@ -177,37 +149,45 @@ def _check_mode(words: _Words, item: Copy) -> None:
 # --- where from ---------------------------------------------------------------------------------
 
 
-def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Actions) -> None:
-    """Add the sources of a COPY, which are paths in one tree."""
-    for source in words.sources:
+def _sources(state: StageState, item: Copy) -> Iterator[_Source]:
+    """All that is copied, in order."""
+    yield from (_copied if item.kind == "COPY" else _added)(state, item)
+    for heredoc in item.heredocs:
+        yield _Source(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
+
+
+def _copied(state: StageState, item: Copy) -> Iterator[_Source]:
+    """The sources of a COPY, which are paths in one tree."""
+    for source in item.sources:
         git, name = _remote(item, source)
         if git is not None or name:
             kind = "a git ref" if git is not None else "a URL"
             raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
-    tree = _copied_tree(state.conversion, item) if words.sources else None
+    tree = _copied_tree(state.conversion, item) if item.sources else None
     own = tree is not None and not isinstance(tree.op, op.LocalSource)
-    for source in words.sources:
-        collected.add(tree, _path(state, item, source), keep_owner=own)
+    for source in item.sources:
+        yield _Source(tree, _path(state, item, source), keep_owner=own)
 
 
-def _collect_added(state: StageState, item: Copy, words: _Words, collected: _Actions) -> None:
-    """Add the sources of an ADD: paths of the context, downloads, git repositories."""
-    if words.checksum and len(words.sources) != 1:
+def _added(state: StageState, item: Copy) -> Iterator[_Source]:
+    """The sources of an ADD: paths of the context, downloads, git repositories."""
+    if item.checksum and len(item.sources) != 1:
         message = "checksum can't be specified for multiple sources"
         raise _wrong(item, message, "checksum", "write an ADD for each of them")
-    for source in words.sources:
+    for source in item.sources:
         git, name = _remote(item, source)
         if git is not None:
-            collected.add(_git(state, item, git, words), ".")
+            yield _Source(_git(state, item, git), ".")
         elif name:
-            _add_download(state, item, op.HttpSource(source, name, words.checksum), collected)
-        elif words.checksum:
+            tree = _download(state, item, op.HttpSource(source, name, item.checksum))
+            yield _Source(tree, escape_glob(name), unpack=item.unpack is True)
+        elif item.checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise _wrong(item, message, "checksum", "leave it out: files of the context are known")
         else:
-            tree = state.conversion.sources.main_context(item.head.span)
+            context = state.conversion.sources.main_context(item.head.span)
             path = _path(state, item, source)
-            collected.add(tree, path, unpack=item.unpack is not False)
+            yield _Source(context, path, unpack=item.unpack is not False)
 
 
 def _remote(item: Copy, source: str) -> tuple[GitUrl | None, str]:
@@ -273,27 +253,25 @@ def _all_ignored(path: str, ignore: tuple[str, ...]) -> bool:
     return bool(path) and compiled(ignore).may_prune(path)
 
 
-def _git(state: StageState, item: Copy, git: GitUrl, words: _Words) -> Vertex:
-    if git.checksum and words.checksum and git.checksum != words.checksum:
+def _git(state: StageState, item: Copy, git: GitUrl) -> Vertex:
+    if git.checksum and item.checksum and git.checksum != item.checksum:
         raise _wrong(item, "checksum in the URL and in --checksum differ", "checksum")
     if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
         raise _wrong(item, "inconsistent keep-git-dir configuration", "keep-git-dir")
-    if words.checksum and not is_commit_hash(words.checksum):
+    if item.checksum and not is_commit_hash(item.checksum):
         raise _wrong(
             item,
-            f"invalid checksum {words.checksum} for Git URL, expected hex commit hash",
+            f"invalid checksum {item.checksum} for Git URL, expected hex commit hash",
             "checksum",
             "write the hash of the commit, or its first digits",
         )
     keep = item.keep_git_dir if item.keep_git_dir is not None else git.keep_git_dir
     text = f"load git source {without_credentials(git.remote)}"
-    source = git.source(words.checksum, keep_git_dir=bool(keep))
+    source = git.source(item.checksum, keep_git_dir=bool(keep))
     return Vertex(source, (), _source_note(state, item.head, text))
 
 
-def _add_download(
-    state: StageState, item: Copy, source: op.HttpSource, collected: _Actions
-) -> None:
+def _download(state: StageState, item: Copy, source: op.HttpSource) -> Vertex:
     if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
         what = "length" if re.fullmatch("sha256:(?!.{64}$).+", source.checksum) else "format"
         raise _wrong(
@@ -302,10 +280,8 @@ def _add_download(
             "checksum",
             "write sha256: and 64 hex digits",
         )
-    vertex = Vertex(
-        source, (), _source_note(state, item.head, f"load {without_credentials(source.url)}")
-    )
-    collected.add(vertex, escape_glob(source.filename), unpack=item.unpack is True)
+    text = f"load {without_credentials(source.url)}"
+    return Vertex(source, (), _source_note(state, item.head, text))
 
 
 def _source_note(state: StageState, head: Head, text: str) -> Note:
@@ -319,6 +295,4 @@ def _inline(state: StageState, heredoc: Heredoc, head: Head) -> Vertex:
         found = process_heredoc(text, state.env, heredoc.span, state.conversion.budget)
         state.note_unset(found.unset, head)
         text = as_utf8(found.text)
-    file = op.Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"))
-    note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
-    return Vertex(op.File((file,)), (None,), note)
+    return state.inline_file(heredoc, text)

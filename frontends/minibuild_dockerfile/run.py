@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
-from minibuild.graph.vertex import Note, Vertex
+from minibuild.graph.vertex import Vertex
 from minibuild_dockerfile.config import with_shell
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import run_text
@@ -81,9 +81,7 @@ def _command(state: StageState, item: Run, inputs: Inputs) -> tuple[list[str], l
     if not is_file:
         return with_shell(state, ShellForm(item.shell_text)), []
     heredoc = item.heredocs[0]
-    file = op.Mkfile(f"/{heredoc.name}", heredoc.text.encode("utf-8", "surrogateescape"), 0o755)
-    note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
-    index = _index(inputs, Vertex(op.File((file,)), (None,), note))
+    index = _index(inputs, state.inline_file(heredoc, heredoc.text, 0o755))
     command = with_shell(state, ShellForm(f"{_SCRIPTS}/{heredoc.name}"))
     return command, [op.BindMount(_SCRIPTS, index)]
 

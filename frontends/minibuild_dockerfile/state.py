@@ -12,6 +12,7 @@ from typing import Any
 from minibuild.errors import RegistryError, Span
 from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, History, ImageConfig
+from minibuild.graph.op import File, Mkfile
 from minibuild.graph.platform import WINDOWS, Platform
 from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Note, Vertex
@@ -21,7 +22,7 @@ from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import ExpansionError, process_word
 from minibuild_dockerfile.history import entry
-from minibuild_dockerfile.instructions import Head
+from minibuild_dockerfile.instructions import Head, Heredoc
 from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
 from minibuild_dockerfile.needs import StagePlan, suggested
@@ -228,6 +229,12 @@ class StageState:
         name = self.names.same(text) if same_step else self.names.next(text)
         self.spend(len(name), head)
         return Note(name, head.span, self.note_stage, self.ignore_cache)
+
+    def inline_file(self, heredoc: Heredoc, text: str, mode: int = 0o644) -> Vertex:
+        """A tree with an inline file that holds `text`."""
+        file = Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"), mode)
+        note = Note("[internal] preparing inline document", heredoc.span, self.note_stage)
+        return Vertex(File((file,)), (None,), note)
 
     def spend(self, size: int, head: Head) -> None:
         """Count what is kept of an instruction."""
