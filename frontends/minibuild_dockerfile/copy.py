@@ -20,14 +20,7 @@ from minibuild.graph.ignore import compiled
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.owner import parse_owner
 from minibuild.graph.pattern import clean, escape_glob, has_wildcard
-from minibuild.graph.remote import (
-    GitUrl,
-    InvalidRemote,
-    git_url,
-    http_filename,
-    is_commit_hash,
-    is_http,
-)
+from minibuild.graph.remote import GitUrl, InvalidRemote, is_commit_hash, parse_remote
 from minibuild.graph.vertex import Note, Vertex, merge
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
@@ -159,7 +152,7 @@ def _sources(state: StageState, item: Copy) -> Iterator[_Source]:
 def _copied(state: StageState, item: Copy) -> Iterator[_Source]:
     """The sources of a COPY, which are paths in one tree."""
     for source in item.sources:
-        git, name = _remote(item, source)
+        git, name = remote_of(item, source)
         if git is not None or name:
             kind = "a git ref" if git is not None else "a URL"
             raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
@@ -175,7 +168,7 @@ def _added(state: StageState, item: Copy) -> Iterator[_Source]:
         message = "checksum can't be specified for multiple sources"
         raise _wrong(item, message, "checksum", "write an ADD for each of them")
     for source in item.sources:
-        git, name = _remote(item, source)
+        git, name = remote_of(item, source)
         if git is not None:
             yield _Source(_git(state, item, git), ".")
         elif name:
@@ -190,11 +183,10 @@ def _added(state: StageState, item: Copy) -> Iterator[_Source]:
             yield _Source(context, path, unpack=item.unpack is not False)
 
 
-def _remote(item: Copy, source: str) -> tuple[GitUrl | None, str]:
+def remote_of(item: Copy, source: str) -> tuple[GitUrl | None, str]:
     """A source as a git address, or the file name of one on the web; neither if it is a path."""
     try:
-        git = git_url(source)
-        return git, http_filename(source) if git is None and is_http(source) else ""
+        return parse_remote(source)
     except InvalidRemote as error:
         raise _wrong(item, str(error)) from None
 

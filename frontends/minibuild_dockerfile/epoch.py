@@ -20,9 +20,9 @@ from minibuild.graph.frontend import (
 from minibuild.graph.op import HttpSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import SCRATCH
-from minibuild.graph.remote import git_url, http_filename, is_http
 from minibuild.graph.vertex import Note, Vertex
 from minibuild_dockerfile.convert import read
+from minibuild_dockerfile.copy import remote_of
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg, Copy, Instruction, WrittenStage
@@ -92,11 +92,11 @@ def _of_stage(
 
 def _remote(item: Copy, source: str, checksum: str) -> Vertex:
     note = Note("[internal] resolve SOURCE_DATE_EPOCH", item.head.span)
-    git = git_url(source)
+    git, filename = remote_of(item, source)
     if git is not None:
         return Vertex(git.source(checksum), (), note)
-    if is_http(source):
-        return Vertex(HttpSource(source, http_filename(source), checksum), (), note)
+    if filename:
+        return Vertex(HttpSource(source, filename, checksum), (), note)
     raise _wrong(item, "source must be a single HTTP(S) or Git ADD")
 
 

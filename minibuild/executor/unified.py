@@ -58,10 +58,17 @@ def hand_on(path: str, controllers: frozenset[str], *, delegated: bool) -> bool:
     """Switch controllers on for the groups in this one; False where that cannot be."""
     if controllers <= enabled(path):
         return True
+    leaves = not _is_machines_root(path)
+    if leaves and not (delegated and _alone(path)):
+        return False
+    return _switched_on(path, controllers, leaves=leaves)
+
+
+def _switched_on(path: str, controllers: frozenset[str], *, leaves: bool = False) -> bool:
+    """Switch controllers on in a group without processes, or without any once this one `leaves`;
+    False where it is refused."""
     try:
-        if not _is_machines_root(path):
-            if not delegated or not _alone(path):
-                return False
+        if leaves:
             _move_into(f"{path}/{MAIN}")
         enable(path, controllers)
     except OSError as error:
@@ -156,18 +163,7 @@ def _above(own: Hierarchy, wanted: frozenset[str]) -> Hierarchy | None:
     while os.path.exists(f"{path}/cgroup.procs"):
         use = wanted & frozenset(read_text(f"{path}/cgroup.controllers").split())
         busy = not _is_machines_root(path) and read_text(f"{path}/cgroup.procs")
-        if use and not busy and _hand_on_empty(path, use):
+        if use and not busy and _switched_on(path, use):
             return own._replace(path=path, controllers=use)
         path = os.path.dirname(path)
     return None
-
-
-def _hand_on_empty(path: str, controllers: frozenset[str]) -> bool:
-    """Switch controllers on in a group without processes; False where it is refused."""
-    try:
-        enable(path, controllers)
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        return False
-    return True

@@ -15,7 +15,7 @@ from minibuild.graph.frontend import ArchiveContext, LocalContext, RemoteContext
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.op import Copy, File, HttpSource, LocalSource
 from minibuild.graph.pattern import escape_glob
-from minibuild.graph.remote import InvalidRemote, git_url, http_filename, is_http
+from minibuild.graph.remote import InvalidRemote, parse_remote
 from minibuild.graph.vertex import IgnoreRules, Note, Vertex
 
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
@@ -53,8 +53,7 @@ def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | Non
     note = Note(f"[context {name}] load from {shown}" if name else f"[internal] load {shown}", span)
     address = _github(url)
     try:
-        git = git_url(address)
-        filename = http_filename(address) if git is None and is_http(address) else ""
+        git, filename = parse_remote(address)
     except InvalidRemote as error:
         raise DefinitionError(str(error), hint="see --build-context") from None
     if git is not None:

@@ -80,6 +80,13 @@ def http_filename(url: str) -> str:
     return name if name not in ("", ".") and "\0" not in name else _UNNAMED
 
 
+def parse_remote(text: str) -> tuple[GitUrl | None, str]:
+    """A git repository, or the name of a file from the web; neither if it is a path. Raises
+    `InvalidRemote`."""
+    git = git_url(text)
+    return git, http_filename(text) if git is None and is_http(text) else ""
+
+
 def is_commit_hash(text: str) -> bool:
     """Whether `text` may be the hash of a commit, or the beginning of one."""
     return _DIGITS.fullmatch(text) is not None

@@ -89,6 +89,13 @@ def test_what_no_time_can_be_taken_from(stage: str) -> None:
         epoch_of(request(stage + "\n", {"SOURCE_DATE_EPOCH": "src"}))
 
 
+def test_an_address_that_makes_no_sense_is_an_error_of_its_line() -> None:
+    text = "FROM scratch AS src\nADD https://h/r.git?foo=1 /\n"
+    with pytest.raises(DefinitionError, match='unexpected query "foo"') as caught:
+        epoch_of(request(text, {"SOURCE_DATE_EPOCH": "src"}))
+    assert caught.value.span is not None and caught.value.span.first == 2
+
+
 def test_only_a_number_reaches_the_stages() -> None:
     name = "SOURCE_DATE_EPOCH"
     text = f"ARG {name}=context\nFROM scratch\nARG {name}\nLABEL l=${name}\n"
