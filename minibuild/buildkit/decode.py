@@ -15,9 +15,9 @@ from typing import Any
 
 from minibuild.buildkit.decode_exec import decode_exec
 from minibuild.buildkit.decode_file import as_tree, decode_file, pick
-from minibuild.buildkit.definition import platform_in
+from minibuild.buildkit.definition import ops_in, platform_in
 from minibuild.buildkit.proto import messages
-from minibuild.digest import Digest, digest_bytes, digest_strings
+from minibuild.digest import Digest, digest_strings
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph import op
 from minibuild.graph.identifier import Identified, source_named
@@ -34,8 +34,8 @@ def decode(definition: Any, digests: dict[Digest, Digest] | None = None) -> Vert
     of their vertices. Raises `DefinitionError`."""
     decoder = _Decoder(definition, {} if digests is None else digests)
     last: Vertex | None = None
-    for data in getattr(definition, "def"):
-        last = decoder.add(data)
+    for digest, data in ops_in(definition):
+        last = decoder.add(digest, data)
     return as_tree(last)
 
 
@@ -49,9 +49,8 @@ class _Decoder:
         self._locals = local_names(definition)
         self._outputs: dict[tuple[Digest, int], Vertex | None] = {}
 
-    def add(self, data: bytes) -> Vertex | None:
+    def add(self, digest: Digest, data: bytes) -> Vertex | None:
         """Take one op. The last one has no kind: its input is the result."""
-        digest = digest_bytes(data)
         try:
             message = self._op.FromString(data)
         except Exception:  # the library has its own kind for each of its versions
@@ -160,13 +159,13 @@ def local_names(definition: Any) -> Mapping[Digest, str]:
     takes several things of one folder, each has a name of its own."""
     kind = messages("ops")["Op"]
     asked: dict[Digest, tuple[str, Digest]] = {}
-    for data in getattr(definition, "def"):
+    for digest, data in ops_in(definition):
         with suppress(Exception):  # the library has its own kind for each of its versions
             source = kind.FromString(data).source
             scheme, _, name = source.identifier.partition("://")
             if scheme == "local":
                 words = [f"{key}={source.attrs[key]}" for key in _ASKED if key in source.attrs]
-                asked[digest_bytes(data)] = (name, digest_strings(words))
+                asked[digest] = (name, digest_strings(words))
     kinds = {
         name: {key for other, key in asked.values() if other == name} for name, _ in asked.values()
     }

@@ -7,7 +7,7 @@ Rules: moby/buildkit `solver/pb/ops.proto`, https://protobuf.dev/programming-gui
 Read next: `encode`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.proto import messages
@@ -32,6 +32,12 @@ def platform_in(message: Any) -> Platform | None:
     if not message.OS:
         return None
     return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
+
+
+def ops_in(definition: Any) -> Iterator[tuple[Digest, bytes]]:
+    """The ops of a message `Definition`, in order, by their digests."""
+    for data in getattr(definition, "def"):  # the name is a keyword of Python
+        yield digest_bytes(data), data
 
 
 class OpOutput(NamedTuple):
@@ -97,7 +103,7 @@ class DefinitionWriter:
 
     @property
     def _ops(self) -> Any:
-        return getattr(self._message, "def")  # the name is a keyword of Python
+        return getattr(self._message, "def")
 
     def _describe(self, digest: Digest, note: Note, caps: Iterable[str]) -> None:
         metadata = self._message.metadata[digest]

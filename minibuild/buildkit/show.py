@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minibuild.buildkit.definition import ops_in
 from minibuild.buildkit.proto import messages
-from minibuild.digest import Digest, digest_bytes
+from minibuild.digest import Digest
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
@@ -92,8 +93,7 @@ def _ops(definition: bytes) -> Iterator[_Op]:
 
     types = messages("ops")
     message = types["Definition"].FromString(definition)
-    for data in getattr(message, "def"):
-        digest = digest_bytes(data)
+    for digest, data in ops_in(message):
         described = message.metadata[digest]
         lines = [
             line_range.start.line

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from minibuild.buildkit.definition import ops_in
 from minibuild.buildkit.proto import messages
 from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
 from minibuild.digest import Digest, InvalidDigest, digest_bytes
@@ -70,8 +71,7 @@ def op_of(definitions: Iterable[Any], step: Digest | None, name: str) -> Any:
     """The op of a step in definitions of LLB, as a message; None if it is in none of them. A step
     of a Dockerfile has another digest there, and the same name."""
     for definition in definitions:
-        for data in getattr(definition, "def"):
-            digest = digest_bytes(data)
+        for digest, data in ops_in(definition):
             called = ""
             if digest in definition.metadata:
                 called = definition.metadata[digest].description.get("llb.customname", "")

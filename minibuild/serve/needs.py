@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minibuild.buildkit.decode import local_names
+from minibuild.buildkit.definition import ops_in
 from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure, api_type
-from minibuild.digest import digest_bytes
 from minibuild.events import VertexInfo
 
 _NAMED = "context:"
@@ -50,7 +50,7 @@ class Needs:
                 self.sessions[key] = op.source.attrs.get("local.session", "")
 
     def _ops(self, definition: Any) -> Iterator[tuple[Any, VertexInfo]]:
-        for data in getattr(definition, "def"):
+        for digest, data in ops_in(definition):
             op = api_type("Op").FromString(data)
             self._source(op.source.identifier, op.source.attrs)
             self.secrets.update(variable.ID for variable in op.exec.secretenv)
@@ -59,7 +59,6 @@ class Needs:
                     self.secrets.add(mount.secretOpt.ID)
                 if mount.HasField("SSHOpt"):
                     self.agents.add(mount.SSHOpt.ID or "default")
-            digest = digest_bytes(data)
             name = definition.metadata[digest].description.get("llb.customname", "")
             yield op, VertexInfo(digest, name or op.source.identifier)
 

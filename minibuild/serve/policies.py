@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.source_policy import parse_policy
 from minibuild.buildkit.decode import platform_of
-from minibuild.buildkit.definition import set_platform
+from minibuild.buildkit.definition import ops_in, set_platform
 from minibuild.buildkit.rpc import UNKNOWN, Failure, api_type
 from minibuild.digest import digest_bytes
 from minibuild.graph.identifier import Identified, normalised
@@ -56,15 +56,14 @@ def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> An
 
     made, renamed = api_type("Definition")(), dict[str, str]()
     made.Source.infos.extend(definition.Source.infos)
-    datas = list(getattr(definition, "def"))
-    messages = [api_type("Op").FromString(data) for data in datas]
+    ops = list(ops_in(definition))
+    messages = [api_type("Op").FromString(data) for _, data in ops]
     sources = [message for message in messages if message.HasField("source")]
     with ThreadPoolExecutor(_AT_ONCE) as hands:
         list(hands.map(lambda op: allow(build, op.source, op.platform, extra), sources))
     for message in sources:
         _pin(build, message.source)
-    for data, message in zip(datas, messages, strict=True):
-        before = digest_bytes(data)
+    for (before, data), message in zip(ops, messages, strict=True):
         for reference in message.inputs:
             reference.digest = renamed.get(reference.digest, reference.digest)
         if message != api_type("Op").FromString(data):
