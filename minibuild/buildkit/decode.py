@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from minibuild.buildkit.decode_exec import decode_exec
-from minibuild.buildkit.decode_file import as_tree, decode_file, pick
 from minibuild.buildkit.definition import ops_in, platform_in
+from minibuild.buildkit.exec_op import decode_exec
+from minibuild.buildkit.file_op import as_tree, decode_file, pick
 from minibuild.buildkit.proto import messages
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import DefinitionError, Span

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
-from minibuild.buildkit.encode_exec import EncodedExec, encode_exec
-from minibuild.buildkit.encode_file import encode_file
 from minibuild.buildkit.encode_source import LocalAccess, Locals, source_op
+from minibuild.buildkit.exec_op import EncodedExec, encode_exec
+from minibuild.buildkit.file_op import encode_file
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
 from minibuild.graph import op

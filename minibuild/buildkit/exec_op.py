@@ -1,0 +1,341 @@
+"""An Exec as LLB, and back: what is run, and a mount for each tree, secret and socket.
+
+Comes in: a vertex with an Exec, and the outputs of its inputs; or an `ExecOp` with its inputs. Goes
+out: the op; or the vertex, and which of its mounts are outputs. BuildKit's client sorts mounts by
+their target, with those of secrets and agents behind. This order is part of the bytes, and so is
+that of the inputs, which are numbered in the order in which mounts name them.
+Rules: moby/buildkit `solver/pb/ops.proto`, `client/llb/exec.go`,
+`frontend/dockerfile/dockerfile2llb`, `solver/llbsolver/ops/exec.go`.
+Read next: `file_op`.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, assert_never
+
+from minibuild.buildkit.definition import (
+    SCRATCH,
+    DefinitionWriter,
+    Inputs,
+    OpOutput,
+    platform_in,
+)
+from minibuild.buildkit.file_op import as_tree, pick
+from minibuild.errors import DefinitionError
+from minibuild.graph import op
+from minibuild.graph.vertex import Note, Vertex
+from minibuild.startup.tuples import NamedTuple
+
+# Of an enum each, in the order of its numbers.
+_BIND, _SECRET, _SSH, _CACHE, _TMPFS = range(5)
+_NETWORKS = ("default", "host", "none")
+_SECURITIES = ("sandbox", "insecure")
+_SHARINGS = ("shared", "private", "locked")
+
+_AGENT = "SSH_AUTH_SOCK"
+_SEED = "/cache"
+_SCRIPTS = "/dev/pipes"
+"""Where the script of a heredoc is mounted. BuildKit's frontend writes this mount differently."""
+
+
+class EncodedExec(NamedTuple):
+    """What an Exec gives: its root filesystem, and the outputs that are mounts, by the index that
+    the mount has in the graph."""
+
+    root: OpOutput
+    mounts: dict[int, OpOutput]
+
+
+def encode_exec(
+    definition: DefinitionWriter,
+    vertex: Vertex,
+    exec_op: op.Exec,
+    inputs: Sequence[OpOutput | None],
+    cache_namespace: str,
+) -> EncodedExec:
+    """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
+    numbers, caps = Inputs(), _caps(exec_op)
+    body = definition.types["ExecOp"](meta=_meta(definition, vertex.note, exec_op))
+    root = body.mounts.add(dest="/", input=numbers.index(inputs[0]), readonly=exec_op.readonly)
+    root.output = SCRATCH if exec_op.readonly else 0
+    outputs: dict[int, int] = {}
+    for index, mount in _sorted_mounts(exec_op):
+        message = _mount(definition, mount, inputs, numbers, caps)
+        if isinstance(mount, op.CacheMount):
+            # BuildKit joins namespace and id also where there is no namespace.
+            inside = cache_namespace and mount.id.startswith(f"{cache_namespace}/")
+            message.cacheOpt.ID = mount.id if inside else f"/{mount.id}"
+        if isinstance(mount, op.BindMount) and mount.output:
+            message.output = outputs[index] = len(outputs) + 1
+        body.mounts.append(message)
+    body.network = _NETWORKS.index(exec_op.network)
+    body.security = _SECURITIES.index(exec_op.security)
+    for mount in exec_op.mounts:
+        if isinstance(mount, op.SecretMount) and mount.env:
+            body.secretenv.add(ID=mount.id, name=mount.env, optional=not mount.required)
+            caps.add("exec.secretenv")
+    root = definition.append(
+        "exec", body, numbers, vertex.note, caps=caps, platform=exec_op.platform
+    )
+    return EncodedExec(root, {i: OpOutput(root.digest, output) for i, output in outputs.items()})
+
+
+def _meta(definition: DefinitionWriter, note: Note, exec_op: op.Exec) -> Any:
+    env = [f"{name}={value}" for name, value in exec_op.env]
+    agents = [mount for mount in exec_op.mounts if isinstance(mount, op.SshMount)]
+    if agents:
+        env.append(f"{_AGENT}={agents[0].target}")
+    meta = definition.types["Meta"](
+        args=exec_op.args,
+        env=env,
+        cwd=exec_op.cwd,
+        user=exec_op.user,
+        hostname=exec_op.hostname,
+        validExitCodes=[] if exec_op.exit_codes == (0,) else exec_op.exit_codes,
+        removeMountStubsRecursive=True,
+    )
+    proxy = {name.lower(): value for name, value in note.proxy}
+    if proxy:
+        meta.proxy_env.CopyFrom(definition.types["ProxyEnv"](**proxy))
+    for host, address in exec_op.add_hosts:
+        meta.extraHosts.add(Host=host, IP=address)
+    for name, soft, hard in exec_op.ulimits:
+        meta.ulimit.add(Name=name, Soft=soft, Hard=hard)
+    return meta
+
+
+def _sorted_mounts(exec_op: op.Exec) -> Iterator[tuple[int, op.ExecMount]]:
+    """The mounts in BuildKit's order, each with its index in the graph."""
+    mounts = list(enumerate(exec_op.mounts))
+    if exec_op.shm_size_bytes:
+        mounts.append((SCRATCH, op.TmpfsMount("/dev/shm", exec_op.shm_size_bytes)))
+    trees = (op.BindMount, op.CacheMount, op.TmpfsMount)
+    yield from sorted(
+        ((i, m) for i, m in mounts if isinstance(m, trees)), key=lambda item: item[1].target
+    )
+    yield from ((i, m) for i, m in mounts if isinstance(m, op.SecretMount) and m.target)
+    yield from ((i, m) for i, m in mounts if isinstance(m, op.SshMount))
+
+
+def _mount(
+    definition: DefinitionWriter,
+    mount: op.ExecMount,
+    inputs: Sequence[OpOutput | None],
+    numbers: Inputs,
+    caps: set[str],
+) -> Any:
+    """A mount as a message; `caps` gets what a daemon has to understand for it."""
+    message = definition.types["Mount"](dest=mount.target, input=SCRATCH)
+    if isinstance(mount, op.BindMount | op.CacheMount | op.TmpfsMount):
+        message.output, message.readonly = SCRATCH, mount.readonly
+    match mount:
+        case op.BindMount():
+            message.input = numbers.index(inputs[mount.input])
+            message.selector = _selector(mount.source)
+            caps.update(["exec.mount.selector"] if mount.source != "/" else ())
+            if mount.target == _SCRIPTS:
+                message.dest, message.selector = f"{_SCRIPTS}/", "/"
+        case op.CacheMount():
+            message.mountType = _CACHE
+            seed = inputs[mount.input] if mount.input >= 0 else None
+            source = mount.source
+            if source == "/" and (mount.mode, mount.uid, mount.gid) != (None, None, None):
+                seed, source = _owned_seed(definition, mount, seed), _SEED
+            caps.update(("exec.mount.cache", "exec.mount.cache.sharing"))
+            caps.update(["exec.mount.selector"] if source != "/" else ())
+            message.input, message.selector = numbers.index(seed), _selector(source)
+            message.cacheOpt.sharing = _SHARINGS.index(mount.sharing)
+        case op.TmpfsMount():
+            message.mountType = _TMPFS
+            message.TmpfsOpt.size = mount.size_bytes
+            caps.add("exec.mount.tmpfs")
+            caps.update(["exec.mount.tmpfs.size"] if mount.size_bytes else ())
+        case op.SecretMount():
+            message.mountType = _SECRET
+            caps.add("exec.mount.secret")
+            _agent(message.secretOpt, mount)
+        case op.SshMount():
+            message.mountType = _SSH
+            caps.add("exec.mount.ssh")
+            _agent(message.SSHOpt, mount)
+            # The agent without a name is the default one.
+            message.SSHOpt.ID = "" if mount.id == "default" else mount.id
+        case _ as unknown:
+            assert_never(unknown)
+    return message
+
+
+def _selector(path: str) -> str:
+    return "" if path == "/" else path
+
+
+def _agent(options: Any, mount: op.SecretMount | op.SshMount) -> None:
+    options.ID, options.optional = mount.id, not mount.required
+    options.uid, options.gid, options.mode = mount.uid, mount.gid, mount.mode
+
+
+def _owned_seed(
+    definition: DefinitionWriter, mount: op.CacheMount, seed: OpOutput | None
+) -> OpOutput:
+    """The directory that a cache with an owner starts as, made on the tree that seeds it."""
+    body = definition.types["FileOp"]()
+    inputs = Inputs()
+    action = body.actions.add(input=inputs.index(seed), secondaryInput=SCRATCH)
+    action.mkdir.path, action.mkdir.timestamp = _SEED, -1
+    action.mkdir.mode = 0o755 if mount.mode is None else mount.mode
+    action.mkdir.owner.user.byID = mount.uid or 0
+    action.mkdir.owner.group.byID = mount.gid or 0
+    note = Note("[internal] setting cache mount permissions")
+    return definition.append("file", body, inputs, note, caps=["file.base"])
+
+
+def _caps(exec_op: op.Exec) -> set[str]:
+    """What a daemon has to understand for this op, whatever its mounts are."""
+    wanted = {
+        "exec.meta.base": True,
+        "exec.meta.setsdefaultpath": True,
+        "exec.mount.bind": True,
+        "exec.meta.network": exec_op.network != "default",
+        "exec.meta.security": exec_op.security != "sandbox",
+        "exec.meta.ulimit": bool(exec_op.ulimits),
+    }
+    return {cap for cap, is_wanted in wanted.items() if is_wanted}
+
+
+# --- And back ---
+
+
+def decode_exec(message: Any, inputs: Sequence[Vertex | None], note: Note) -> Mapping[int, Vertex]:
+    """The vertex of an Exec, and those of mounts that are outputs, by the numbers of the outputs.
+    Raises `DefinitionError`."""
+    body = message.exec
+    roots = [mount for mount in body.mounts if mount.dest == "/"]
+    if len(roots) != 1 or roots[0].mountType != _BIND or roots[0].selector not in ("", "/"):
+        raise DefinitionError("a step needs one root, which is all of a tree")
+    root = roots[0]
+    mounts = _Mounts(inputs, as_tree(pick(inputs, root.input)), body.meta.cwd or "/")
+    for mount in body.mounts:
+        if mount.dest != "/":
+            mounts.add(mount)
+    for secret in body.secretenv:
+        mounts.made.append(op.SecretMount(secret.ID, env=secret.name, required=not secret.optional))
+    vertex = Vertex(_exec(message, mounts, readonly=root.readonly), mounts.inputs, note)
+    outputs = {
+        number: Vertex(op.MountOutput(index), (vertex,), note)
+        for number, index in mounts.outputs.items()
+    }
+    if root.output != SCRATCH:
+        outputs[root.output] = vertex
+    return outputs
+
+
+def _exec(message: Any, mounts: "_Mounts", *, readonly: bool) -> op.Exec:
+    body = message.exec
+    meta = body.meta
+    if body.cdiDevices:
+        raise DefinitionError("devices of the host are not possible here")
+    return op.Exec(
+        args=tuple(meta.args),
+        env=tuple(_environment(meta.env, mounts.made)),
+        cwd=meta.cwd or "/",
+        user=meta.user,
+        mounts=tuple(mounts.made),
+        network=_choice(_NETWORKS, body.network),
+        security=_choice(_SECURITIES, body.security),
+        hostname=meta.hostname,
+        add_hosts=tuple((host.Host, host.IP) for host in meta.extraHosts),
+        ulimits=tuple(op.Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
+        platform=platform_in(message.platform),
+        readonly=readonly,
+        exit_codes=tuple(meta.validExitCodes) or (0,),
+    )
+
+
+def _choice(known: Sequence[Any], number: int) -> Any:
+    if number >= len(known):
+        raise DefinitionError(f"a step has a setting {number} that is not known here")
+    return known[number]
+
+
+def _environment(env: Sequence[str], mounts: Sequence[op.ExecMount]) -> Iterator[tuple[str, str]]:
+    """The variables; that of an agent's socket comes with the mount."""
+    agents = [mount.target for mount in mounts if isinstance(mount, op.SshMount)]
+    for item in env:
+        name, _, value = item.partition("=")
+        if not (agents and name == _AGENT and value == agents[0]):
+            yield name, value
+
+
+class _Mounts:
+    """The mounts of a step, and the inputs that they need: first the root."""
+
+    def __init__(self, given: Sequence[Vertex | None], root: Vertex | None, cwd: str) -> None:
+        self.inputs: list[Vertex | None] = [root]
+        self.made: list[op.ExecMount] = []
+        self.outputs: dict[int, int] = {}
+        self._given = given
+        self._cwd = cwd
+
+    def _index(self, vertex: Vertex | None) -> int:
+        for at, known in enumerate(self.inputs[1:], 1):
+            if known == vertex:
+                return at
+        self.inputs.append(vertex)
+        return len(self.inputs) - 1
+
+    def add(self, mount: Any) -> None:
+        """Take one mount."""
+        target = posixpath.normpath(posixpath.join(self._cwd, mount.dest))
+        self.made.append(self._mount(mount, target))
+
+    def _mount(self, mount: Any, target: str) -> op.ExecMount:
+        kind = mount.mountType
+        if kind == _BIND:
+            return self._bind(mount, target)
+        if kind == _CACHE:
+            return self._cache(mount, target)
+        if kind == _TMPFS:
+            return op.TmpfsMount(target, mount.TmpfsOpt.size, mount.readonly)
+        if kind not in (_SECRET, _SSH):
+            raise DefinitionError(f"mounts of the kind {kind} are not possible here")
+        lent = mount.secretOpt if kind == _SECRET else mount.SSHOpt
+        rest = not lent.optional, lent.mode, lent.uid, lent.gid
+        if kind == _SECRET:
+            return op.SecretMount(lent.ID, target, "", *rest)
+        return op.SshMount(lent.ID or "default", target, *rest)
+
+    def _bind(self, mount: Any, target: str) -> op.BindMount:
+        source, is_output = pick(self._given, mount.input), mount.output != SCRATCH
+        if is_output:
+            self.outputs[mount.output] = len(self.made)
+            source = as_tree(source)
+        selector = mount.selector or "/"
+        return op.BindMount(target, self._index(source), selector, mount.readonly, is_output)
+
+    def _cache(self, mount: Any, target: str) -> op.CacheMount:
+        """A cache. One with an owner starts from a directory that is made for it."""
+        seed, source = pick(self._given, mount.input), mount.selector or "/"
+        mode = uid = gid = None
+        if source == _SEED and seed is not None and _is_owned_seed(seed):
+            (made,) = seed.op.actions  # type: ignore[union-attr]
+            user, _, group = made.owner.partition(":")  # type: ignore[union-attr]
+            mode, uid, gid = made.mode, int(user or 0), int(group or 0)  # type: ignore[union-attr]
+            seed, source = seed.inputs[0], "/"
+        return op.CacheMount(
+            target,
+            mount.cacheOpt.ID.removeprefix("/"),
+            _choice(_SHARINGS, mount.cacheOpt.sharing),
+            mount.readonly,
+            SCRATCH if seed is None else self._index(seed),
+            source,
+            mode,
+            uid,
+            gid,
+        )
+
+
+def _is_owned_seed(vertex: Vertex) -> bool:
+    match vertex.op:
+        case op.File(actions=(op.Mkdir(path=path, owner=owner),)):
+            return path == _SEED and owner.replace(":", "").isdecimal()
+    return False
