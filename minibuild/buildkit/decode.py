@@ -5,7 +5,7 @@ it stands on. What a graph of ours cannot say is an error that names the op: som
 ops that build from a definition in a file. Inputs are named by the digest of an op's bytes as they
 came, and come before what uses them.
 Rules: moby/buildkit `solver/pb/ops.proto`, `client/llb`.
-Read next: `decode_exec`, `decode_file`.
+Read next: `exec_op`, `file_op`.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Comes in: the vertex of a result, with all that it stands on. Goes out: a `DefinitionWriter`, whose
 ops are in BuildKit's order: inputs before what uses them, each once. Read next: `encode_source`,
-`encode_exec` and `encode_file`.
+`exec_op` and `file_op`.
 """
 
 from collections.abc import Sequence

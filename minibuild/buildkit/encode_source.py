@@ -4,7 +4,7 @@ Comes in: a source of the graph. Goes out: its `SourceOp`. A local one is read t
 so it names that; and of all that the graph copies and mounts from it the paths are collected, as
 nothing else has to be sent.
 Rules: moby/buildkit `solver/pb/attr.go` and `client/llb/source.go`.
-Read next: `encode_exec`.
+Read next: `exec_op`.
 """
 
 from collections.abc import Iterable, Mapping
