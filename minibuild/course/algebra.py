@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import UsageError
-from minibuild.lab.model import Tree
+from minibuild.lab.model import Tree, plain
 from minibuild.lab.trial import by_model, parse
 
 _TASK = """\
@@ -19,12 +19,12 @@ def _check(answer: Submission) -> Iterator[Requirement]:
     if len(named) != len(lines) or len(named) != 2:
         raise NotReady("the file `trees` is to have a line a=... and a line b=...")
     try:
-        one, other = (_tree(words, named) for words in ("merge(a, b)", "merge(b, a)"))
+        one, other = (plain(_tree(words, named)) for words in ("merge(a, b)", "merge(b, a)"))
         sizes = [_files(_tree(name, named)) for name in ("a", "b")]
     except UsageError as error:
         raise NotReady(error.message) from error
     yield Requirement(min(sizes) >= 2, f"each tree has 2 files or more (they have {sizes})")
-    paths = sorted(p for p in one.keys() | other.keys() if not _same(one, other, p))
+    paths = sorted(p for p in one.keys() | other.keys() if one.get(p) != other.get(p))
     said = " ".join(paths) or "none"
     yield Requirement(len(paths) == 1, f"the merges differ in one path (they differ in: {said})")
 
@@ -35,14 +35,6 @@ def _tree(expression: str, trees: list[str]) -> Tree:
 
 def _files(tree: Tree) -> int:
     return sum(entry.type == "file" for entry in tree.values())
-
-
-def _same(one: Tree, other: Tree, path: str) -> bool:
-    """Whether a path is the same in two trees, wherever its file came from."""
-    here, there = one.get(path), other.get(path)
-    if here is None or there is None:
-        return here is there
-    return (here.type, here.mode, here.data) == (there.type, there.mode, there.data)
 
 
 EXERCISE = Exercise(

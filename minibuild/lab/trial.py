@@ -109,7 +109,14 @@ class ModelEngine:
         self.pairs: list[tuple[Tree, Tree]] = []
         self.words: list[str] = []
 
-    def add(self, lower: Tree, upper: Tree, words: str) -> Value:
+    def edited(self, below: Value, given: GivenTree) -> Value:
+        """What the edits of a tree change."""
+        tree = self.tree(below)
+        made = edited(tree, given.edits, 1000 * (len(self.pairs) + 1))
+        on = "" if given.below is None else f", made on {text_of(given.below)}"
+        return self._add(tree, made, f"{given.name}{on}")
+
+    def _add(self, lower: Tree, upper: Tree, words: str) -> Value:
         """One more diff, and what it is in words."""
         self.pairs.append((lower, upper))
         self.words.append(words)
@@ -123,20 +130,13 @@ class ModelEngine:
         """What changed; if `upper` goes on from `lower`, the diffs that it adds."""
         if upper[: len(lower)] == lower:
             return upper[len(lower) :]
-        return self.add(self.tree(lower), self.tree(upper), "two trees compared")
+        return self._add(self.tree(lower), self.tree(upper), "two trees compared")
 
 
 def by_model(expression: Expression, given: Sequence[GivenTree]) -> Trial:
     """The expression in memory alone. Raises `UsageError`, if something in it cannot be."""
     engine = ModelEngine()
-    known: dict[str, Value] = {EMPTY_TREE: ()}
-    for number, one in enumerate(given):
-        below = () if one.below is None else value_of(one.below, known, engine)
-        tree = engine.tree(below)
-        made = edited(tree, one.edits, 1000 * (number + 1))
-        words = one.name if one.below is None else f"{one.name}, made on {text_of(one.below)}"
-        known[one.name] = (*below, *engine.add(tree, made, words))
-    value = value_of(expression, known, engine)
+    value = _worked_out(expression, given, engine)
     parts = tuple(engine.words[number] for number in value)
     return Trial(given, expression, parts, engine.tree(value), (), None, None)
 
@@ -155,13 +155,13 @@ class DiskEngine:
         """What changed, by the rule of the solver."""
         return difference(_result(lower), _result(upper), self._worker, self._materialiser, _silent)
 
-    def edited(self, below: Value, edits: Sequence[Edit]) -> Value:
-        """What edits change, done through a mount of what is below."""
+    def edited(self, below: Value, given: GivenTree) -> Value:
+        """What the edits of a tree change, done through a mount of what is below."""
         snapshots, result = self._worker.snapshots, _result(below)
         parent = self._materialiser.snapshot(result, _silent)
         active = snapshots.prepare(parent)
         with snapshots.tree(active, readonly=False) as root:
-            edit_tree(root, edits)
+            edit_tree(root, given.edits)
         snapshots.commit(active)
         return (self._worker.diffs.add(result, lower=parent, upper=active),)
 
@@ -204,12 +204,8 @@ def on_disk(
 ) -> Trial:
     """The same on disk, beside what the model said."""
     engine = DiskEngine(worker, policy)
-    known: dict[str, Value] = {EMPTY_TREE: ()}
     try:
-        for one in trial.given:
-            below = () if one.below is None else value_of(one.below, known, engine)
-            known[one.name] = (*below, *engine.edited(below, one.edits))
-        value = value_of(trial.expression, known, engine)
+        value = _worked_out(trial.expression, trial.given, engine)
     except UsageError:
         raise
     except BuildError as error:
@@ -223,6 +219,17 @@ def on_disk(
         if by_links.report is None or by_links.report.strategy is not Strategy.STACK:
             linked = by_links
     return trial._replace(layers=layers, chosen=chosen, linked=linked)
+
+
+def _worked_out(
+    expression: Expression, given: Sequence[GivenTree], engine: ModelEngine | DiskEngine
+) -> Value:
+    """The diffs that the expression comes to, once all trees are made."""
+    known: dict[str, Value] = {EMPTY_TREE: ()}
+    for one in given:
+        below = () if one.below is None else value_of(one.below, known, engine)
+        known[one.name] = (*below, *engine.edited(below, one))
+    return value_of(expression, known, engine)
 
 
 def _result(value: Value) -> Result:
