@@ -7,7 +7,7 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 import argparse
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from minibuild.cli.parser import Parser
@@ -79,15 +79,10 @@ class Session(NamedTuple):
         colours = self.coloured(self.stderr)
         return choose(mode, self.stderr, self.environment.term, colours=colours)
 
-    @contextmanager
-    def progress(self, options: argparse.Namespace) -> Iterator[Renderer]:
-        """What shows the progress of work until the block ends, as the flags of `add_progress`
+    def progress(self, options: argparse.Namespace) -> AbstractContextManager[Renderer]:
+        """What shows the progress of work until the block ends, as the flags of `Parser.progress`
         say."""
-        renderer = self.renderer("quiet" if options.quiet else options.progress)
-        try:
-            yield renderer
-        finally:
-            renderer.close()
+        return closing(self.renderer("quiet" if options.quiet else options.progress))
 
     def flush(self) -> None:
         """Write what is held back of the result."""

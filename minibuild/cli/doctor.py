@@ -20,7 +20,7 @@ from minibuild.executor.ownroot.permit import OwnRootRefused
 from minibuild.executor.ownroot.root import permitted_root
 from minibuild.linux import cgroup
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
-from minibuild.linux.probe import HostCheck, check_host
+from minibuild.linux.probe import HostCheck, check_host, existing_parent
 from minibuild.progress.console import Part, painted
 
 # Without these no step runs. What else is missing makes builds slower or poorer.
@@ -100,9 +100,7 @@ def _isolation(*, namespaces: bool) -> HostCheck:
 
 def _store(root: str) -> HostCheck:
     """Whether the folder for all state can be written to, or made."""
-    folder = root
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder) or "/"
+    folder = existing_parent(root)
     if not os.access(folder, os.W_OK | os.X_OK):
         return HostCheck(
             "store", False, f"{folder} is not writable", "set MINIBUILD_ROOT to a folder of yours"

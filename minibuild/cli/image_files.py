@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import copyfileobj
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
@@ -22,8 +23,6 @@ from minibuild.image.layout import Layout
 from minibuild.image.store import ImageStore
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 from minibuild.oci.transfer import copy_image
-
-_CHUNK_BYTES = 1 << 20
 
 
 def _save_flags(made: Parser) -> None:
@@ -83,8 +82,7 @@ def _readable(images: ImageStore, path: str) -> Iterator[str]:
     spooled = images.content.store.ingest_path()
     try:
         with open(spooled, "xb") as file:
-            while chunk := sys.stdin.buffer.read(_CHUNK_BYTES):
-                file.write(chunk)
+            copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield spooled
     finally:
         if os.path.exists(spooled):

@@ -69,10 +69,8 @@ def _verdict(one: LinkAdvice) -> str:
 
 
 def _head(one: PlannedStep) -> str:
-    step = one.step
-    where = f"line {step.line}" if step.line else ""
     took = "-" if one.seconds is None else f"{one.seconds:.1f} s"
-    return f"{where:<9} {took:>7}  {_state(one):<8} {why_text.short(step.text)}"
+    return why_text.head(one.step, took, f"{_state(one):<8} ")
 
 
 def _state(one: PlannedStep) -> str:

@@ -8,7 +8,7 @@ Read next: `run`, `minibuild.record.records`.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NoReturn
 
 from minibuild.cache.results import DiffKey, Result, VertexResult
@@ -212,17 +212,11 @@ def in_context(
     request = BuildRequest(
         os.path.abspath(context), outputs=(Output("cacheonly"),), registries=access, no_record=True
     )
-    report = session.renderer("plain")
-    try:
-        run_build(
-            request,
-            root=session.root,
-            report=report,
-            cancelled=session.cancelled,
-            stepper=_Entering(word, enter),
-        )
-    except Entered as entered:
-        return entered.code
-    finally:
-        report.close()
+    entering = _Entering(word, enter)
+    root, cancelled = session.root, session.cancelled
+    with closing(session.renderer("plain")) as report:
+        try:
+            run_build(request, root=root, report=report, cancelled=cancelled, stepper=entering)
+        except Entered as entered:
+            return entered.code
     raise AssertionError("the build has the step, and did not come to it")

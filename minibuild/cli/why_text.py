@@ -90,9 +90,13 @@ def _counted(steps: Sequence[RecordedStep]) -> Iterator[str]:
 
 
 def _head(step: RecordedStep) -> str:
+    return head(step, seconds(step), "" if step.state == "ran" else f"{step.state}  ")
+
+
+def head(step: RecordedStep, took: str, state: str) -> str:
+    """The line above the causes of a step."""
     where = f"line {step.line}" if step.line else ""
-    state = "" if step.state == "ran" else f"{step.state}  "
-    return f"{where:<9} {seconds(step):>7}  {state}{short(step.text)}"
+    return f"{where:<9} {took:>7}  {state}{short(step.text)}"
 
 
 def _causes(causes: Sequence[Cause], most: int, more: str) -> Iterator[str]:
