@@ -100,6 +100,14 @@ def test_diff_of_files_layers_and_config(run: Run, app: str) -> None:
     assert "none differs" in run("image", "diff", app, app)
 
 
+def test_a_long_diff_says_how_many_files_differ(run: Run, tar: Callable[..., str]) -> None:
+    run("image", "import", tar("few", x="1"), "few")
+    run("image", "import", tar("many", x="1", **{f"f{n}": "" for n in range(203)}), "many")
+    text = run("image", "diff", "few", "many", code=1)
+    assert "203 differ" in text and "and 3 more: see them with --all" in text
+    assert " more" not in run("image", "diff", "--all", "few", "many", code=1)
+
+
 def test_diff_of_times(run: Run, tar: Callable[..., str], tmp_path: Path) -> None:
     path = tar("x", a="1")
     run("image", "import", path, "one")
