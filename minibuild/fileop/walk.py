@@ -154,7 +154,10 @@ def _listed(top: str, path: str) -> Iterator[tuple[str, bool]]:
 
 
 def _excluded(path: str, filters: Sequence[Filter]) -> bool:
-    return any(f.patterns.excluded(join(f.prefix, path)) for f in filters)
+    for patterns, prefix, _ in filters:  # For each file, so a generator would be a third more.
+        if patterns.excluded(f"{prefix}/{path}" if prefix else path):
+            return True
+    return False
 
 
 def _prunable(path: str, filters: Sequence[Filter]) -> bool:

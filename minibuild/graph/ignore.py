@@ -133,7 +133,11 @@ def _matches_any(pattern: str, paths: Iterable[str]) -> bool:
 
 
 def _slashes(path: str) -> list[int]:
-    return [at for at, char in enumerate(path) if char == "/"]
+    found, at = list[int](), path.find("/")
+    while at >= 0:
+        found.append(at)
+        at = path.find("/", at + 1)
+    return found
 
 
 class _Wild:
@@ -161,19 +165,22 @@ class _ByText:
         self._found: dict[str, list[_Wild]] = {}
         self._lengths: set[int] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def add(self, text: str, wild: _Wild) -> None:
         self._found.setdefault(text, []).append(wild)
         self._lengths.add(len(text))
 
-    def at(self, path: str, start: int) -> Iterator[_Wild]:
-        """Those whose text stands in `path` at `start`."""
+    def add_at(self, path: str, start: int, tried: list[_Wild]) -> None:
+        """Add those whose text stands in `path` at `start`."""
         for length in self._lengths:
-            yield from self._found.get(path[start : start + length], ())
+            tried += self._found.get(path[start : start + length], ())
 
-    def at_end(self, path: str) -> Iterator[_Wild]:
-        """Those whose text is the end of `path`."""
+    def add_at_end(self, path: str, tried: list[_Wild]) -> None:
+        """Add those whose text is the end of `path`."""
         for length in self._lengths:
-            yield from self._found.get(path[-length:], ())
+            tried += self._found.get(path[-length:], ())
 
 
 class _Index:
@@ -215,12 +222,18 @@ class _Index:
 
     def runs(self, path: str) -> set[int]:
         """The numbers of all runs of which a pattern matches `path`."""
-        found = set(self._names.get(path, ()))
-        tried = [*self._rest, *self._begin.at(path, 0), *self._end.at_end(path)]
-        for start in (0, *(at + 1 for at in _slashes(path))):
-            found.update(self._names_below.get(path[start:], ()))
-            tried += self._begin_below.at(path, start)
-        found.update(wild.run for wild in tried if wild.run not in found and wild.matches(path))
+        found, tried = set(self._names.get(path, ())), self._rest.copy()
+        self._begin.add_at(path, 0, tried)
+        self._end.add_at_end(path, tried)
+        if self._names_below or self._begin_below:
+            start = 0
+            while start < len(path):
+                found.update(self._names_below.get(path[start:], ()))
+                self._begin_below.add_at(path, start, tried)
+                start = path.find("/", start) + 1 or len(path)
+        for wild in tried:
+            if wild.run not in found and wild.matches(path):
+                found.add(wild.run)
         return found
 
 
