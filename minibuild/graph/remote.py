@@ -19,18 +19,8 @@ _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"
 _NO_NAME = "download"
 """What BuildKit calls a file whose address ends in `..`."""
-_QUERY_KEYS = (
-    "ref",
-    "tag",
-    "branch",
-    "subdir",
-    "checksum",
-    "commit",
-    "keep-git-dir",
-    "submodules",
-    "mtime",
-    "fetch-by-commit",
-)
+_WITH_VALUE = ("ref", "tag", "branch", "subdir", "checksum", "commit", "mtime")
+"""Keys of a query that say nothing when they stand alone."""
 
 
 class InvalidRemote(ValueError):
@@ -123,53 +113,42 @@ def _relative(subdir: str) -> str:
 def _with_query(git: GitUrl, query: str) -> GitUrl:
     from urllib.parse import parse_qsl
 
-    refs = {git.ref} - {""}
-    checksum, subdir = "", git.subdir
-    mtime = git.mtime
-    flags = {
-        "keep-git-dir": git.keep_git_dir,
-        "submodules": git.submodules,
-        "fetch-by-commit": False,
-    }
+    refs, by_commit = {git.ref} - {""}, False
     for key, value in parse_qsl(query, keep_blank_values=True):
-        _insist_on_known(key, value or key in flags, git.remote)
-        if key in ("ref", "tag", "branch"):
-            prefix = {"tag": "refs/tags/", "branch": "refs/heads/"}.get(key, "")
-            refs.add(prefix + value.removeprefix(prefix))
-        elif key in ("checksum", "commit"):
-            if checksum and checksum != value:
-                raise InvalidRemote("checksum and commit in a git URL contradict each other")
-            if not is_commit_hash(value):
-                raise InvalidRemote(
-                    f"invalid checksum {value} in a git URL, expected hex commit hash"
-                )
-            checksum = value
-        elif key == "subdir":
-            if subdir and _relative(value) != subdir:
-                raise InvalidRemote("subdir is given twice in a git URL")
-            subdir = _relative(value)
-        elif key == "mtime":
-            mtime = _times(value)
-        elif key in flags:
-            flags[key] = _truth(key, value)
-    if flags["fetch-by-commit"]:
-        refs = {_whole_hash(checksum)}  # the reference is for people then: it may have moved on
-    return GitUrl(
-        git.remote,
-        _only(refs),
-        subdir,
-        checksum,
-        flags["keep-git-dir"],
-        flags["submodules"] is not False,
-        mtime,
-    )
+        if key in _WITH_VALUE and not value:
+            raise InvalidRemote(f'query "{key}" in git URL {git.remote} has no value')
+        match key:
+            case "ref" | "tag" | "branch":
+                prefix = {"tag": "refs/tags/", "branch": "refs/heads/"}.get(key, "")
+                refs.add(prefix + value.removeprefix(prefix))
+            case "checksum" | "commit":
+                git = git._replace(checksum=_hash(value, git.checksum))
+            case "subdir":
+                if git.subdir not in ("", _relative(value)):
+                    raise InvalidRemote("subdir is given twice in a git URL")
+                git = git._replace(subdir=_relative(value))
+            case "mtime":
+                git = git._replace(mtime=_times(value))
+            case "keep-git-dir":
+                git = git._replace(keep_git_dir=_truth(key, value))
+            case "submodules":
+                git = git._replace(submodules=_truth(key, value))
+            case "fetch-by-commit":
+                by_commit = _truth(key, value)
+            case _:
+                raise InvalidRemote(f'unexpected query "{key}" in git URL {git.remote}')
+    if by_commit:
+        # The reference is for people then: it may have moved on.
+        refs = {_whole_hash(git.checksum)}
+    return git._replace(ref=_only(refs))
 
 
-def _insist_on_known(key: str, has_value: object, remote: str) -> None:
-    if key not in _QUERY_KEYS:
-        raise InvalidRemote(f'unexpected query "{key}" in git URL {remote}')
-    if not has_value:
-        raise InvalidRemote(f'query "{key}" in git URL {remote} has no value')
+def _hash(value: str, before: str) -> str:
+    if before not in ("", value):
+        raise InvalidRemote("checksum and commit in a git URL contradict each other")
+    if not is_commit_hash(value):
+        raise InvalidRemote(f"invalid checksum {value} in a git URL, expected hex commit hash")
+    return value
 
 
 def _times(value: str) -> str:
