@@ -101,12 +101,13 @@ def invalid_epoch(text: str) -> DefinitionError:
 def proxy_variables(build_args: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The proxy settings among the build arguments, as variables in upper and lower case.
 
-    Programs disagree about the case, so a RUN gets both, whichever one was given.
+    Programs disagree about the case, so a RUN gets both, whichever one was given. They win over
+    the variables of ENV; empty ones say nothing.
     """
     found = {name.lower(): value for name, value in build_args.items() if name.lower() in _PROXIES}
     return tuple(
         (spelling, found[name])
         for name in _PROXIES
-        if name in found
+        if found.get(name)
         for spelling in (name.upper(), name)
     )

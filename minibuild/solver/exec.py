@@ -130,10 +130,9 @@ class ExecRun:
     def _start(self, ready: ReadyVertex, *, held: bool = False) -> None:
         build, op = self._build, self._op
         actives = {number: tree.active for number, tree in self._trees.items()}
-        mounts = ExecMounts(build, ready, self._held, dict(op.env), actives)
+        env = {**dict(op.env), **dict(ready.vertex.note.proxy)}
+        mounts = ExecMounts(build, ready, self._held, env, actives)
         self._mounts = mounts.all(op)
-        for name, value in ready.vertex.note.proxy:
-            mounts.env.setdefault(name, value)
         step = Step(
             rootfs=build.worker.snapshots.mount(self.root, readonly=op.readonly),
             args=op.args,

@@ -44,9 +44,10 @@ CASES = {
         has={"n": "1\n"},
     ),
     "arguments and environment": Case(
-        'FROM busybox\nARG WHO=nobody\nENV GREETING=hello\nRUN echo "$GREETING $WHO" > /greeting\n',
-        flags=("--build-arg=WHO=world",),
-        has={"greeting": "hello world\n"},
+        "FROM busybox\nARG WHO=nobody\nENV GREETING=hello HTTP_PROXY=env FTP_PROXY=env\n"
+        'RUN echo "$GREETING $WHO" > /greeting; echo $HTTP_PROXY $FTP_PROXY > /proxies\n',
+        flags=("--build-arg=WHO=world", "--build-arg=http_proxy=given", "--build-arg=ftp_proxy="),
+        has={"greeting": "hello world\n", "proxies": "given env\n"},
     ),
     "independent links, deletions between them": Case(
         "FROM busybox\nCOPY --link a /d/a\nRUN rm /d/a && echo b > /d/b\n"

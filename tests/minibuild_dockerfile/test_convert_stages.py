@@ -40,7 +40,8 @@ def test_a_child_stage_sees_arguments_but_env_wins_there() -> None:
 def test_proxies_ride_along_unhashed() -> None:
     text = "FROM busybox\nRUN x\n"
     plain = vertices(text)[-1]
-    proxied = vertices(text, build_args={"HTTP_PROXY": "http://p", "no_proxy": "n"})[-1]
+    proxies = {"HTTP_PROXY": "http://p", "no_proxy": "n", "ftp_proxy": ""}
+    proxied = vertices(text, build_args=proxies)[-1]
     assert proxied.digest == plain.digest
     assert dict(proxied.note.proxy) == {
         "HTTP_PROXY": "http://p",
