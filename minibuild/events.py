@@ -11,7 +11,7 @@ Read next: `graph.op`.
 
 import threading
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 from minibuild.digest import Digest
 from minibuild.errors import Span
@@ -103,13 +103,11 @@ def rfc3339(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
 
 
-class Report(Protocol):
-    """What listens to a build. Must not raise, and must return quickly."""
-
-    def __call__(self, event: Event, /) -> None: ...
+Report = Callable[[Event], None]
+"""What listens to a build. Must not raise, and must return quickly."""
 
 
-def silent(event: Event, /) -> None:
+def silent(event: Event) -> None:
     """The report of callers that do not listen."""
 
 
@@ -117,7 +115,7 @@ def serialised(report: Report) -> Report:
     """The same report, called by one thread at a time."""
     lock = threading.Lock()
 
-    def locked(event: Event, /) -> None:
+    def locked(event: Event) -> None:
         with lock:
             report(event)
 

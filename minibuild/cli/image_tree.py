@@ -7,7 +7,7 @@ history tells. Read next: `minibuild.imagetools.waste`.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from minibuild.buildflags.sizes import size_bytes
@@ -24,24 +24,10 @@ from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
 from minibuild.record import made
 from minibuild.record.records import Records
-from minibuild.startup.tuples import NamedTuple
 
 TOO_MUCH = 1
 _SHOWN = 10
 _CELLS = 60
-
-
-class WasteLimit(NamedTuple):
-    """The most that may be hidden: so many bytes, or such a part of the bytes of all files."""
-
-    size_bytes: int | None
-    percent: float | None
-
-    def allows(self, used: ImageUsage) -> bool:
-        """Whether an image keeps to it."""
-        if self.size_bytes is not None:
-            return used.hidden_bytes <= self.size_bytes
-        return self.percent is None or percent(used) <= self.percent
 
 
 def _flags(made: Parser) -> None:
@@ -59,7 +45,7 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    limit = _limit(options.max_waste)
+    allowed = _limit(options.max_waste)
     if options.depth < 1:
         raise UsageError("-L takes a depth from 1 on")
     platform = session.platform(options.platform)
@@ -69,25 +55,28 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     known = layer_origins(session.root, image)
     lines = _told(used, known, options.depth, all_hidden=options.wasted)
     session.say_result(options, _as_data(image, used, known, options.depth), lines)
-    if limit.allows(used):
+    if allowed(used):
         return 0
     hidden = f"{bytes_text(used.hidden_bytes)} ({percent(used):.1f} %)"
     session.tell(f"{hidden} are hidden, more than --max-waste={options.max_waste} allows")
     return TOO_MUCH
 
 
-def _limit(text: str) -> WasteLimit:
+def _limit(text: str) -> Callable[[ImageUsage], bool]:
+    """Whether an image hides no more than that: so many bytes, or such a part of those of all
+    files."""
     if not text:
-        return WasteLimit(None, None)
+        return lambda used: True
     if not text.endswith("%"):
-        return WasteLimit(size_bytes(text, "max-waste"), None)
+        most = size_bytes(text, "max-waste")
+        return lambda used: used.hidden_bytes <= most
     try:
-        percent = float(text[:-1])
+        share = float(text[:-1])
     except ValueError:
-        percent = -1
-    if not 0 <= percent <= 100:
+        share = -1
+    if not 0 <= share <= 100:
         raise UsageError(f"invalid share {text!r} for --max-waste", hint="write it like 5% or 10m")
-    return WasteLimit(None, percent)
+    return lambda used: percent(used) <= share
 
 
 def percent(used: ImageUsage) -> float:
