@@ -8,8 +8,7 @@ memory, the other snapshots on disk. Read next: `trial`.
 """
 
 import ast
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 from minibuild.errors import UsageError
 from minibuild.startup.tuples import NamedTuple
@@ -21,12 +20,8 @@ _MAX_LENGTH = 2000
 Value = tuple[int, ...]
 """Diffs in order, lowest first, by the numbers that an engine has for them."""
 
-
-class DiffEngine(Protocol):
-    """What works out a Diff: the diffs that lead from one value to another."""
-
-    def diff(self, lower: Value, upper: Value) -> Value:
-        """What changed from `lower` to `upper`."""
+Diff = Callable[[Value, Value], Value]
+"""How an engine works out what changed from a lower value to an upper one."""
 
 
 class Named(NamedTuple):
@@ -86,7 +81,7 @@ def text_of(expression: Expression) -> str:
             return f"diff({text_of(lower)}, {text_of(upper)})"
 
 
-def value_of(expression: Expression, known: Mapping[str, Value], engine: DiffEngine) -> Value:
+def value_of(expression: Expression, known: Mapping[str, Value], diff: Diff) -> Value:
     """The diffs that an expression comes to. Raises `UsageError` for a name that is not known."""
     match expression:
         case Named(name):
@@ -97,7 +92,6 @@ def value_of(expression: Expression, known: Mapping[str, Value], engine: DiffEng
                 )
             return known[name]
         case MergedValue(parts):
-            return tuple(diff for part in parts for diff in value_of(part, known, engine))
+            return tuple(key for part in parts for key in value_of(part, known, diff))
         case Differing(lower, upper):
-            values = (value_of(side, known, engine) for side in (lower, upper))
-            return engine.diff(*values)
+            return diff(value_of(lower, known, diff), value_of(upper, known, diff))

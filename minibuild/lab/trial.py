@@ -227,9 +227,9 @@ def _worked_out(
     """The diffs that the expression comes to, once all trees are made."""
     known: dict[str, Value] = {EMPTY_TREE: ()}
     for one in given:
-        below = () if one.below is None else value_of(one.below, known, engine)
+        below = () if one.below is None else value_of(one.below, known, engine.diff)
         known[one.name] = (*below, *engine.edited(below, one))
-    return value_of(expression, known, engine)
+    return value_of(expression, known, engine.diff)
 
 
 def _result(value: Value) -> Result:
