@@ -94,7 +94,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help().replace(" [=", "[=")
 
     def error(self, message: str) -> NoReturn:
-        """What argparse calls when it is at a loss."""
+        """What argparse calls for words that it cannot read."""
         raise UsageError(message, hint=f"see `{self.prog} --help`")
 
     def _normalised(self, argv: Sequence[str]) -> list[str]:

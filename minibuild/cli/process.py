@@ -1,8 +1,8 @@
 """What the process has to be like before anything is done: its streams, its encoding, its place,
 its signals, and its limits.
 
-A shell, a service or a cron job may start a program without standard streams, in a locale of the
-last century, in a directory that is gone, with signals ignored, or with narrow limits.
+A shell, a service or a cron job may start a program without standard streams, in a locale whose
+encoding is not UTF-8, in a directory that is gone, with signals ignored, or with narrow limits.
 """
 
 import os
@@ -62,8 +62,8 @@ def insist_on_utf8() -> None:
 def insist_on_room() -> None:
     """Have room for the files that a build opens and for its memory, as far as limits go.
 
-    Raises `HostError` where that is impossible. A build that stops in the middle for the want of
-    it says so less clearly; and Python itself does not survive it everywhere.
+    Raises `HostError` where that is impossible. A build that runs out of it in the middle says so
+    less clearly, and Python itself may crash.
     """
     try:
         with open("/proc/self/limits", encoding="utf-8") as file:

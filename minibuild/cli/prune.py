@@ -117,7 +117,7 @@ def _prune(options: argparse.Namespace, session: Session) -> int:
 
 
 def _limits(options: argparse.Namespace) -> Limits:
-    """What the flags say together. Where only sizes are given, age is of no account."""
+    """What the flags say together. Where only sizes are given, age does not matter."""
     ages = [duration(options.keep_duration)] if options.keep_duration else []
     given = [text for text in options.filter if text.startswith(_UNTIL)]
     ages += [duration(text.removeprefix(_UNTIL)) for text in given]
@@ -133,7 +133,7 @@ def _limits(options: argparse.Namespace) -> Limits:
 
 
 def _agreed(session: Session) -> bool:
-    """Whether the person at the terminal agrees; who is no person has said so with the flag."""
+    """Whether the person at the terminal agrees. Without a terminal there is no question."""
     if not sys.stdin.isatty():
         return True
     session.stderr.write("Remove the whole cache? Images with a name stay. [y/N] ")
