@@ -10,15 +10,15 @@ from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.messages import ANSWER, Messages, status_headers
-from minibuild.buildkit.rpc import CANCELLED, UNIMPLEMENTED, UNKNOWN, Failure
+from minibuild.buildkit.rpc import CANCELLED, UNIMPLEMENTED, UNKNOWN, Failure, api_type
 from minibuild.buildkit.stream import Stream
 from minibuild.startup.tuples import NamedTuple
 
 
 class Method(NamedTuple):
     """What answers a call: a function of a message of the kind `request` and the call, which
-    returns a message or, if it `streams`, yields many. A function that `takes_many` gets no
-    message, but reads them from the call."""
+    returns a message or, if it `streams`, yields many. Nothing is an empty message. A function that
+    `takes_many` gets no message, but reads them from the call."""
 
     function: Callable[[Any, "ServerCall"], Any]
     request: str
@@ -93,7 +93,7 @@ def _answer(method: Method, call: ServerCall) -> None:
         raise Failure("a message is missing", CANCELLED)
     found = method.function(request, call)
     if not method.streams:
-        call.answer(found)
+        call.answer(api_type("Empty")() if found is None else found)
         return
     call.begin()
     for message in found:

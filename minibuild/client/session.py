@@ -86,9 +86,8 @@ class _Lending(NamedTuple):
             raise Failure(f"secret {request.ID}: not found", NOT_FOUND)
         return api_type("GetSecretResponse")(data=value)
 
-    def check_agent(self, request: Any, call: ServerCall) -> Any:
+    def check_agent(self, request: Any, call: ServerCall) -> None:
         self._socket(request.ID)
-        return api_type("Empty")()
 
     def credentials(self, request: Any, call: ServerCall) -> Any:
         login = self.logins.login(_DOCKER_HUB.get(request.Host, request.Host)) or Login()

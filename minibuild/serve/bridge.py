@@ -79,24 +79,21 @@ class Bridge:
                     build.solve(ref.id)
         return api_type("GatewaySolveResponse")(result=result)
 
-    def evaluate(self, build: Build, request: Any) -> Any:
+    def evaluate(self, build: Build, request: Any) -> None:
         """Do the steps of a result, for a client that wants to know whether they succeed."""
         build.solve(request.Ref)
-        return api_type("Empty")()
 
-    def give_back(self, build: Build, request: Any) -> Any:
+    def give_back(self, build: Build, request: Any) -> None:
         """The client's last word on what is to be built."""
         build.give_back(request)
-        return api_type("Empty")()
 
     def inputs(self, build: Build, request: Any) -> Any:
         """The definitions that the build began with."""
         return api_type("InputsResponse")(Definitions=build.asked.FrontendInputs)
 
-    def warn(self, build: Build, request: Any) -> Any:
+    def warn(self, build: Build, request: Any) -> None:
         """Show a warning of the client's own with the progress."""
         build.status.warn(request)
-        return api_type("Empty")()
 
     # --- files of results ---
 

@@ -105,10 +105,9 @@ class Control:
         call.begin((("buildkit-current-timestamp", _now()),))
         yield from self._builder.history.events(request, call.is_active)
 
-    def update_history(self, request: Any, call: ServerCall) -> Any:
+    def update_history(self, request: Any, call: ServerCall) -> None:
         """Pin or remove a build of the past. Raises `Failure`."""
         self._builder.history.update(request)
-        return api_type("Empty")()
 
     def disk_usage(self, request: Any, call: ServerCall) -> Any:
         """What the store holds. Raises `Failure`."""

@@ -9,7 +9,7 @@ Read next: `needs`, `build`.
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -173,14 +173,15 @@ class ClientDefinition:
             places[MAIN] = allowed_folder(build, places[MAIN], self._policies)
         with ExitStack() as calls:  # The client answers all of them at once.
             ignored = [
-                (_Asked(build, calls, local, [".dockerignore"], _ignore(name)), self._empty(name))
+                (_ask(build, calls, local, [".dockerignore"], _ignore(name)), self._empty(name))
                 for name, local in places.items()
             ]
             if not self._url or "dockerfilekey" in self.attributes:
                 self._fetch_dockerfile(build, calls)
-            for asked, place in ignored:
+            for receive_to, place in ignored:
+                os.makedirs(place)
                 try:
-                    asked.receive(place)
+                    receive_to(place)
                 except Failure as failure:
                     if not is_absent(failure):  # A Dockerfile may need no context.
                         raise
@@ -197,7 +198,7 @@ class ClientDefinition:
             place = build.resources.enter_context(build.builder.folders.folder(*key))
             paths = [*names, f"{given}.dockerignore"]
             title = f"[internal] load build definition from {given}"
-            _Asked(build, calls, local, paths, title).receive(place)
+            _ask(build, calls, local, paths, title)(place)
         with closing_fd(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             for name in names:
                 real = os.path.join(place, real_path(fd, name))  # links stay inside
@@ -239,22 +240,16 @@ def _ignore(context: str) -> str:
     return f"{part} load .dockerignore"
 
 
-class _Asked:
-    """Files that a client was asked for, until the end of `calls`, for a step of this name."""
-
-    def __init__(
-        self, build: "Build", calls: ExitStack, local: str, paths: Sequence[str], name: str
-    ) -> None:
-        self._info = VertexInfo(digest_strings([build.asked.Ref, local, name]), name)
-        self._status, self._session = build.status, build.session_of(local)
-        self._wanted = Wanted(local, paths, again=True)
-        self._call = ask_for(self._session, self._wanted)
-        calls.callback(self._call.cancel)
-
-    def receive(self, place: str) -> None:
-        """Make a folder what was asked for. Raises `Failure`."""
-        os.makedirs(place, exist_ok=True)
-        receive(self._status, self._session, self._wanted, place, self._info, self._call)
+def _ask(
+    build: "Build", calls: ExitStack, local: str, paths: Sequence[str], name: str
+) -> Callable[[str], str]:
+    """Ask a client for files, until the end of `calls`, for a step of this name. Returns what makes
+    a folder what was asked for, and raises `Failure`."""
+    session, wanted = build.session_of(local), Wanted(local, paths, again=True)
+    info = VertexInfo(digest_strings([build.asked.Ref, local, name]), name)
+    call = ask_for(session, wanted)
+    calls.callback(call.cancel)
+    return lambda place: receive(build.status, session, wanted, place, info, call)
 
 
 def _text(path: str) -> str:
