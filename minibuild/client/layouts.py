@@ -8,18 +8,16 @@ Read next: `stores`.
 """
 
 import base64
-import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from minibuild.buildkit.encode_source import layout_store
-from minibuild.digest import parse_digest
 from minibuild.errors import BuildError
 from minibuild.graph.reference import parse_reference
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.layout_folder import LayoutFolder
-from minibuild.oci.model import Descriptor
+from minibuild.oci.document import parse_document
+from minibuild.oci.model import Descriptor, parse_descriptor
 from minibuild.session.request import BuildRequest, CachePlace, Output
 from minibuild.source.image import split_layout
 
@@ -83,14 +81,15 @@ def _words(place: CachePlace) -> dict[str, str]:
 
 
 def give_names(request: BuildRequest, answer: Mapping[str, str]) -> None:
-    """Write the indexes of the layouts that the builder wrote to. Raises `HostError`."""
+    """Write the indexes of the layouts that the builder wrote to. Raises `HostError`, and
+    `ImageError` for an answer that makes no sense."""
     if "cache.manifest" in answer:
-        top = _descriptor(json.loads(answer["cache.manifest"]))
+        top = _descriptor(answer["cache.manifest"].encode())
         for place in request.cache_to:
             if place.type == "local":
                 _give_names(os.fspath(place.path), [place.tag], top, drop=place.reset)
     if "containerimage.descriptor" in answer:
-        top = _descriptor(json.loads(base64.b64decode(answer["containerimage.descriptor"])))
+        top = _descriptor(base64.b64decode(answer["containerimage.descriptor"]))
         names = filter(None, answer.get("image.name", "").split(","))
         tags = [parse_reference(name).tag or "latest" for name in names] or ["latest"]
         for output in _as_folders(request.outputs):
@@ -104,5 +103,6 @@ def _give_names(path: str, tags: Iterable[str], top: Descriptor, *, drop: bool =
             folder.give_name(tag, top, drop=drop)
 
 
-def _descriptor(data: Mapping[str, Any]) -> Descriptor:
-    return Descriptor(str(data["mediaType"]), parse_digest(str(data["digest"])), int(data["size"]))
+def _descriptor(data: bytes) -> Descriptor:
+    found = parse_descriptor(parse_document(data, "the answer of the builder"))
+    return found._replace(annotations={}, platform=None)

@@ -169,12 +169,10 @@ def attestations_of(build: "Build", result: Any, name: str) -> list[ClientAttest
     return found
 
 
-def _several(
-    build: "Build", result: Any, platforms: Sequence[tuple[str, Platform | None]]
-) -> Prepared:
+def _several(build: "Build", result: Any, platforms: Sequence[tuple[str, Platform]]) -> Prepared:
     """The results for several platforms: those of one Dockerfile, or any."""
     refs, metadata = result.refs.refs, result.metadata
-    names = platforms or [(name, None) for name in refs]
+    names = platforms or [(name, named_platform(name)) for name in refs]
     for name, _ in names:
         if name not in refs:
             raise Failure(f"failed to find ref for ID {name}")
@@ -187,7 +185,7 @@ def _several(
         if configs == [part.config for part in whole.parts]:
             return whole
     parts = [
-        _part(build, one, metadata, f"/{name}", platform or named_platform(name), said[name])
+        _part(build, one, metadata, f"/{name}", platform, said[name])
         for one, (name, platform) in zip(prepared, names, strict=True)
     ]
     return prepare(build, *parts, multi=True)
@@ -199,7 +197,7 @@ def platform_warnings(build: "Build", result: Any) -> list[str]:
     text = build.asked.FrontendAttrs.get("platform", "")
     asked = {named_platform(name) for name in text.split(",") if name} or {host_platform()}
     if PLATFORMS in result.metadata:
-        made = {platform or named_platform(n) for n, platform in _platforms(result.metadata)}
+        made = {platform for _, platform in _platforms(result.metadata)}
     else:
         config = result.metadata.get(CONFIG, b"")
         made = {ResultPart(None, host_platform(), config).image().platform}
@@ -229,10 +227,10 @@ def _part(
     return ResultPart(definition, platform or host_platform(), config, call, said)
 
 
-def _platforms(metadata: Mapping[str, bytes]) -> list[tuple[str, Platform | None]]:
+def _platforms(metadata: Mapping[str, bytes]) -> list[tuple[str, Platform]]:
     """The platforms of a result, by the ids that the client gave them. Raises `Failure`."""
     document = _json(metadata[PLATFORMS], PLATFORMS) or {}
-    found: list[tuple[str, Platform | None]] = []
+    found: list[tuple[str, Platform]] = []
     try:
         for one in document.get("Platforms") or ():
             if not one["ID"]:
