@@ -298,18 +298,19 @@ def test_what_is_linked_has_its_recorded_owner(tmp_path: Path) -> None:
     source = Path(make(tmp_path / "source", {"f": "text"}))
     os.symlink("nowhere", source / "s")
     os.link(source / "s", source / "t", follow_symlinks=False)
+    os.symlink("alone", source / "u")
     before, after = (Records([str(tmp_path / name)]) for name in ("before", "after"))
     with closing_fd(os.open(source, os.O_RDONLY)) as fd:
-        for name in ("f", "s"):
+        for name in ("f", "s", "u"):
             before.write(fd, name, 11, 22)
     layer, nothing = Path(make(tmp_path / "layer", {})), View((), "user")
     applier = Applier(str(layer), nothing, MergePolicy(), owners=after)
     applier.apply(changes(nothing, View([str(source)], "user", before)), before)
-    for name in ("f", "s", "t"):
+    for name in ("f", "s", "t", "u"):
         found = (layer / name).lstat()
         assert found.st_ino == (source / name).lstat().st_ino
         assert Records(after.tables).owner(found, str(layer / name)) == (11, 22)
-    assert len((tmp_path / "after").read_text().splitlines()) == 1
+    assert len((tmp_path / "after").read_text().splitlines()) == 2
 
 
 def test_the_memory_of_inodes_is_of_one_diff(tmp_path: Path) -> None:

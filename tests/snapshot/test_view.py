@@ -180,6 +180,23 @@ def test_changes_between_neighbours(tmp_path: Path) -> None:
     assert all(d.inode == os.lstat(d.source).st_ino for d in found if d.source)
 
 
+def test_changes_where_a_layer_lies_on_different_ones(tmp_path: Path) -> None:
+    """What is only in that one is the same on both sides."""
+    view = layers(tmp_path, {"f": ""}, {"new": "", "e/f": ""}, {"d/a": "", "e/g": ""})
+    top, _, zero = view.dirs
+    found = [(d.kind, d.path) for d in changes(View([top, zero], "user"), view)]
+    assert found == [(Kind.MODIFY, ""), (Kind.MODIFY, "e"), (Kind.ADD, "e/f"), (Kind.ADD, "new")]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_change_of_a_directory_alone(tmp_path: Path, mode: int) -> None:
+    view = layers(tmp_path, {"d/a": ""}, {"d": "x"})
+    for layer, other in (("0", 0o755), ("1", mode)):
+        (tmp_path / layer / "d").chmod(other)
+    found = [(d.kind, d.path) for d in changes(View(view.dirs[1:], "user"), view)]
+    assert found == ([(Kind.MODIFY, ""), (Kind.MODIFY, "d")] if mode == 0o700 else [])
+
+
 @pytest.mark.needs("owners")
 @pytest.mark.parametrize(
     ("mode", "owner", "changed"),
