@@ -153,8 +153,8 @@ class _Taker:
 def test_a_patch_is_taken_while_it_is_written(
     tmp_path: Path, content: ContentStore, old: Layer
 ) -> None:
-    """All pieces of each MiB at once, with the bytes of those that are new."""
-    half, taker = bytes(range(256)) * 2048, _Taker()
+    """All pieces of each MiB at once, with the bytes of those that are new: not all of a MiB."""
+    half, taker = (bytes(range(256)) * 2048)[:-1], _Taker()
     with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
         for begin in range(4):
             writer.write(half)
@@ -167,6 +167,16 @@ def test_a_patch_is_taken_while_it_is_written(
     assert (tuple(taker.pieces), taker.new) == (patch.pieces, half * 4)
     parts = (half + OLD[begin * 10 : begin * 10 + 5] for begin in range(4))
     assert _tar(patch, content) == b"".join(parts)
+
+
+def test_what_is_long_is_told_of_at_once(tmp_path: Path, large: Layer) -> None:
+    taker = _Taker()
+    with PatchWriter(str(tmp_path / "p"), large, taker) as writer:
+        writer.repeat((0, (1 << 20) - 1))
+        assert taker.pieces == []
+        writer.repeat(((1 << 20) - 1, 1 << 20))
+        assert taker.pieces == [PatchPiece(False, 0, 1 << 20)]
+        writer.commit()
 
 
 def test_a_piece_that_was_taken_does_not_grow(tmp_path: Path, old: Layer) -> None:
