@@ -12,7 +12,7 @@ import pytest
 from minibuild.errors import Cancelled, ImageError, StoreError
 from minibuild.layer.layer import Layer, layers_of
 from minibuild.layer.patch import LayerPatch, PatchWriter, read_patch
-from minibuild.layer.pieces import PatchPiece
+from minibuild.layer.pieces import PatchPiece, received, send, send_end
 from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -267,3 +267,35 @@ def test_a_patch_that_is_too_short_or_damaged(
         with pytest.raises(StoreError, match="is damaged"):
             read_patch(str(tmp_path / "p1"), content)
     assert not os.listdir(content.store.path("ingest"))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17, 33])
+def test_pieces_go_through_a_pipe(cut: int) -> None:
+    """An end before the last record is an error, also in the middle of one."""
+    pieces = [PatchPiece(False, 0, 1 << 40), PatchPiece(True, 0, 5), PatchPiece(False, 7, 8)]
+    ours, theirs = os.pipe()
+    send(theirs, pieces[:1])
+    send(theirs, pieces[1:])
+    send_end(theirs)
+    os.close(theirs)
+    whole = os.read(ours, 4096)
+    os.close(ours)
+    ours, theirs = os.pipe()
+    os.write(theirs, whole[: len(whole) - cut])
+    os.close(theirs)
+    got = received(ours)
+    missing = -(-cut // 17)
+    assert [next(got) for _ in range(min(3, 4 - missing))] == pieces[: min(3, 4 - missing)]
+    if cut:
+        with pytest.raises(ImageError, match="given up"):
+            next(got)
+    else:
+        assert next(got, None) is None
+    os.close(ours)
+
+
+def test_a_pipe_that_nothing_reads_any_more() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    send(theirs, [PatchPiece(False, 0, 1)])
+    os.close(theirs)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import Cancelled, ImageError
-from minibuild.layer.layer import Layer
+from minibuild.layer.layer import Layer, layers_of
 from minibuild.layer.patch import PatchWriter, read_patch
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -87,6 +87,7 @@ def test_it_is_the_layer_of_the_patch(
         _write(tmp_path / name, old, ahead)
         layer = ahead.layer()
         assert layer is not None and layer.source is content and content.hashed(layer.digest)
+        assert layers_of(content, layer.diff_id) == [layer]
         assert layer == read_patch(f"{tmp_path}/{name}-kept", content).pack(content)
         assert open_descriptors() == before
 
@@ -175,11 +176,13 @@ def test_it_is_killed_when_the_build_is_cancelled(
 def test_an_error_after_the_patch(
     tmp_path: Path, copiers: Copiers, content: ContentStore, old: Layer
 ) -> None:
-    ahead = _ahead(copiers, old, content)
+    """The layer is not waited for."""
+    ahead, server = _ahead(copiers, old, content), copiers._servers[0]
     with pytest.raises(KeyboardInterrupt), ahead:
         with PatchWriter(str(tmp_path / "p"), old, ahead) as writer:
             writer.repeat((0, END))
+            os.kill(server._pid, signal.SIGSTOP)
             writer.commit()
         raise KeyboardInterrupt
-    assert ahead.layer() is None
-    assert os.listdir(content.store.path("ingest")) == []
+    assert ahead.layer() is None and not server.alive
+    _left(content, old)
