@@ -26,7 +26,7 @@ from minibuild.graph import op
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 
-# Of an enum each, in the order of its numbers.
+# The names of enums, in the order of their numbers.
 _BIND, _SECRET, _SSH, _CACHE, _TMPFS = range(5)
 _NETWORKS = ("default", "host", "none")
 _SECURITIES = ("sandbox", "insecure")

@@ -116,7 +116,6 @@ class _Planner:
         self._definition = definition
         self._store = store
         self._report = report
-        self._cancelled = cancelled
         self._content = ReadOnlyContent(store.root)
         self._finder = finder_of(request, self._content, report, cancelled)
         self._cache = Cache(store.db, Diffs(store.db, self._content))
