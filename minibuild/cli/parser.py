@@ -21,7 +21,9 @@ class Parser(argparse.ArgumentParser):
     """A parser of one command."""
 
     def __init__(self, prog: str, **rest: Any) -> None:
-        super().__init__(prog=prog, allow_abbrev=False, formatter_class=_formatter, **rest)
+        # argparse makes a formatter for each flag, to check it. Here all flags get the same one.
+        checks = argparse.HelpFormatter(prog, width=80)
+        super().__init__(prog, allow_abbrev=False, formatter_class=lambda prog: checks, **rest)
         self._optional: dict[str, str] = {}
         self._habits: dict[str, str] = {}
         self.value("--root DIR", argparse.SUPPRESS)
@@ -91,6 +93,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The help, with optional values written as they are given: `--pull[=VALUE]`."""
+        self.formatter_class = _formatter
         return super().format_help().replace(" [=", "[=")
 
     def error(self, message: str) -> NoReturn:
@@ -111,6 +114,7 @@ class Parser(argparse.ArgumentParser):
                 if not truth(value, name.lstrip("-")):
                     if reason := self._habits.get(name):
                         raise UsageError(f"{name}=false is not supported", hint=reason)
+                    found = [one for one in found if one not in action.option_strings]
                     continue
                 word = name
             found.append(word)
@@ -147,8 +151,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    # argparse makes one for each flag, to check it. Left to find the width itself, it imports
-    # shutil and with it the compression libraries: 10 ms of every start.
+    # Left to find the width itself, argparse imports shutil and with it compression libraries.
     try:
         columns = os.get_terminal_size(1).columns
     except (OSError, ValueError):

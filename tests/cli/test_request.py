@@ -37,6 +37,8 @@ def made(*words: str, **variables: str) -> BuildRequest:
         ("--build-context a=b", {"contexts": {"a": "b"}}),
         ("--no-cache", {"no_cache": True}),
         ("--no-cache=true", {"no_cache": True}),
+        ("--no-cache --no-cache=false", {"no_cache": False}),
+        ("--no-cache=false --no-cache", {"no_cache": True}),
         ("--no-cache=false", {}),
         ("--no-cache-filter a,b --no-cache-filter c",
          {"no_cache_filter": frozenset("abc")}),
