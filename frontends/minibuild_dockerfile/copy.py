@@ -17,7 +17,6 @@ from minibuild.graph import op
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
 from minibuild.graph.ignore import compiled
-from minibuild.graph.mode import parse_mode
 from minibuild.graph.owner import parse_owner
 from minibuild.graph.pattern import clean, escape_glob, has_wildcard
 from minibuild.graph.remote import GitUrl, InvalidRemote, is_commit_hash, parse_remote
@@ -132,6 +131,8 @@ def _check_owner(item: Copy) -> None:
 
 
 def _check_mode(item: Copy) -> None:
+    from minibuild.graph.mode import parse_mode
+
     try:
         parse_mode(item.chmod)
     except DefinitionError as error:

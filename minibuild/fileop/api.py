@@ -27,7 +27,6 @@ from minibuild.errors import (
 )
 from minibuild.graph.op import Copy
 from minibuild.graph.vertex import IgnoreRules
-from minibuild.linux.xattr import CAPABILITY
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -116,6 +115,8 @@ def made_directory(
 
 def capability_words(value: bytes | None) -> bytes:
     """What the capabilities of a file add to its data where that is hashed."""
+    from minibuild.linux.xattr import CAPABILITY
+
     return b"\0" + CAPABILITY.encode() + (value or b"")
 
 

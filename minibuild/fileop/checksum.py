@@ -9,6 +9,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from minibuild.digest import sha256_of
 from minibuild.errors import DefinitionError
@@ -16,13 +17,13 @@ from minibuild.fileop.api import SourceTree, capability_words, explained, unread
 from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests, is_since
 from minibuild.fileop.hasher import Contents, Item, Labels, Prints, line, prints_of, sorted_prints
 from minibuild.fileop.select import Pick, Selection, one_path
-from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
-from minibuild.linux import xattr
 from minibuild.linux.beneath import join
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
-from minibuild.linux.xattr import CAPABILITY
+
+if TYPE_CHECKING:
+    from minibuild.fileop.walk import FoundFile
 
 _FIRST_BATCH = 16
 """A cache that raises for what it does not know raises soon: most often all is new, or nothing."""
@@ -102,7 +103,7 @@ class _Reading:
         self._prints: list[str] = []
         self._picks = self._bytes = 0
 
-    def read(self, pick: Pick, labels: Labels, below: Iterable[FoundFile]) -> None:
+    def read(self, pick: Pick, labels: Labels, below: "Iterable[FoundFile]") -> None:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
         know."""
         self._picks += 1
@@ -142,13 +143,15 @@ class _Reading:
             fd = os.open(name, READ, dir_fd=dir_fd)
         except PermissionError as error:
             raise unreadable(label, error) from error
+        from minibuild.linux import xattr  # A cached build opens no file.
+
         try:
             status = os.fstat(fd)
             self._bytes += status.st_size  # OpenSSL is loaded if all of them come to much.
             sha = sha256_of(self._bytes)(b"")
             self._copier.read(fd, status.st_size, sha)
-            if CAPABILITY in xattr.names(fd):
-                sha.update(capability_words(xattr.get(fd, CAPABILITY)))
+            if xattr.CAPABILITY in xattr.names(fd):
+                sha.update(capability_words(xattr.get(fd, xattr.CAPABILITY)))
             return status, sha.digest()
         finally:
             os.close(fd)

@@ -16,15 +16,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
 from minibuild.fileop.select import Pick
-from minibuild.fileop.walk import FoundFile
-from minibuild.graph.mode import parse_mode
 from minibuild.graph.op import Copy
 from minibuild.linux.contents import SMALL
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.fileop.walk import FoundFile
 
 Contents = tuple[str, ...]
 """A `line` for each path, sorted by path. There may be 100,000, and a string for each takes half
@@ -84,7 +86,11 @@ class Prints:
 
 def prints_of(copy: Copy) -> Prints:
     """What counts for a copy."""
-    mode = parse_mode(copy.chmod).apply if copy.chmod else stat.S_IMODE
+    mode = stat.S_IMODE
+    if copy.chmod:
+        from minibuild.graph.mode import parse_mode
+
+        mode = parse_mode(copy.chmod).apply
     tops = not copy.rules.contents
     return Prints(mode, owners=copy.keep_owner and not copy.chown, tops=tops)
 
@@ -108,7 +114,7 @@ class Labels:
         words = self._prints.words(pick.stat, "")
         return label, words, stat.S_ISREG(pick.stat.st_mode)
 
-    def below(self, found: FoundFile, target: str | None = None) -> Item:
+    def below(self, found: "FoundFile", target: str | None = None) -> Item:
         """Something in a picked directory; `target` is what a symlink says, if it was read."""
         status, more, path = found.stat, "", found.path
         kind = stat.S_IFMT(status.st_mode)
@@ -195,7 +201,7 @@ class ContentHasher(ForwardingSink):
         if pick.is_dir:
             self._copies[-1].append(line(*self._labels.top()[:2]))
 
-    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
+    def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Put an entry, and note the fingerprint of what a source has."""
         sink = self._sink
         sink.put(entry, found)
@@ -226,7 +232,7 @@ class ContentHasher(ForwardingSink):
         return Seen(contents, [self._fresh.rows])
 
 
-def touched(found: FoundFile) -> bool:
+def touched(found: "FoundFile") -> bool:
     """Whether a file was written while it was copied."""
     try:
         now = os.stat(found.name, dir_fd=found.dir_fd, follow_symlinks=False)

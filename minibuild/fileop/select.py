@@ -11,18 +11,20 @@ import re
 import stat
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, unreadable
-from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy, CopyRules
 from minibuild.graph.pattern import compile_glob, escape_glob, unescape_glob
-from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import clean, join, lstat, open_beneath, real_path
 from minibuild.linux.cursor import Cursor
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:  # a copy of files alone walks through no directory
+    from minibuild.fileop.walk import Filter, FoundFile
 
 _PIVOT = "/./"
 _SPECIAL = frozenset("*?[")
@@ -84,8 +86,10 @@ class Selection:
             else:
                 yield self._pick(clean(path), path)
 
-    def filters(self, pick: Pick) -> list[Filter]:
+    def filters(self, pick: Pick) -> "list[Filter]":
         """What leaves out files of a picked directory."""
+        from minibuild.fileop.walk import Filter
+
         filters = [Filter(self._ignore, pick.real, hides=True), Filter(self._exclude)]
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
@@ -93,8 +97,10 @@ class Selection:
             filters.append(Filter(_only(self.copy.rules.include)))
         return filters
 
-    def below(self, pick: Pick) -> Generator[FoundFile]:
+    def below(self, pick: Pick) -> "Generator[FoundFile]":
         """What of a picked directory is copied."""
+        from minibuild.fileop.walk import walk
+
         with self._directory(pick.real) as fd:
             local, owners, filters = self.tree.local, self.tree.owners, self.filters(pick)
             yield from walk(fd, filters, sockets=local, top=pick.real, owners=owners)
@@ -121,6 +127,8 @@ class Selection:
 
             raise not_found(self.tree, self._ignore, written, named, real)
         if not status.st_size or self.tree.owners is not None:
+            from minibuild.linux import owner, xattr
+
             status = owner.seen(status, xattr.at(self.tree.fd, real), self.tree.owners)
         return Pick(named, real, status)
 
@@ -136,6 +144,8 @@ class Selection:
             return True
         if not is_dir or self._ignore.may_prune(real):
             return False
+        from minibuild.fileop.walk import Filter, walk
+
         filters = [Filter(self._ignore, real)]
         with self._directory(real) as fd, closing(walk(fd, filters, top=real)) as below:
             return next(below, None) is not None
