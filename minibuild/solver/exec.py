@@ -4,6 +4,7 @@ Comes in: a vertex whose inputs are solved. Goes out: the base's result with one
 Read next: `execmounts`, `ahead`, `executor.api`.
 """
 
+import json
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -239,8 +240,9 @@ def _failure(
         hint = "one argument has 128 KiB at most, all of them 2 MiB (execve(2)): COPY the data"
     elif ended.code == 126:
         hint = "the file is there but cannot be executed: its mode, or its platform"
+    args = json.dumps(" ".join(op.args), ensure_ascii=False)  # in one line
     return StepFailed(
-        f'process "{" ".join(op.args)}" did not complete successfully: exit code: {ended.code}',
+        f"process {args} did not complete successfully: exit code: {ended.code}",
         code=ended.code,
         hint=hint,
         detail=tail.decode("utf-8", "replace"),
