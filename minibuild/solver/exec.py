@@ -172,8 +172,7 @@ class ExecRun:
                 return False
         if ended.code not in op.exit_codes:
             # A signal for the whole group (Ctrl-C) may end the step before this process sees it.
-            turn = _SIGNAL_S if ended.code in _BY_SIGNAL else 0
-            cancelled = build.cancelled.wait(turn)
+            cancelled = build.cancelled.wait(_SIGNAL_S if ended.code in _BY_SIGNAL else 0)
             raise _failure(op, ended, self._tail, build.resources, cancelled=cancelled)
         return True
 
