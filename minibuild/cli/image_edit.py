@@ -38,8 +38,7 @@ from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
 from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import manifests_of
-from minibuild.registry.patience import patient
-from minibuild.registry.pull import Registry
+from minibuild.registry.pull import Registry, connect
 from minibuild.registry.push import push_image
 from minibuild.startup.tuples import NamedTuple
 
@@ -77,7 +76,7 @@ def image_access(
     if getattr(options, "push", False):
         domains = {reference(name).domain for name in names if name}
         access = access_of(options, session.environment, domains)
-        registry = Registry(access, patient(session.cancelled, access.stall_s))
+        registry = connect(access, session.cancelled)
     else:
         insist_on_push(options)
     with open_images(session.root) as images:

@@ -20,8 +20,7 @@ from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
 from minibuild.oci.meter import metered
 from minibuild.registry.fetch import fetch_image
-from minibuild.registry.patience import patient
-from minibuild.registry.pull import Registry
+from minibuild.registry.pull import Registry, connect
 from minibuild.registry.push import push_image
 
 
@@ -32,7 +31,7 @@ def _connected(
     """The registries as this session reaches them; progress is shown until the block ends."""
     access = access_of(options, session.environment, {name.domain for name in names})
     with session.progress(options) as report:
-        yield Registry(access, patient(session.cancelled, access.stall_s, report)), report
+        yield connect(access, session.cancelled, report), report
 
 
 def _add_common(made: Parser) -> None:

@@ -16,10 +16,9 @@ from minibuild.cli.registry_flags import (
     insist_on_terminal,
 )
 from minibuild.errors import UsageError
-from minibuild.registry.client import RegistryClient
 from minibuild.registry.credentials import Credentials
 from minibuild.registry.logins import LoginScope, drop, keep, parse_account
-from minibuild.registry.patience import patient
+from minibuild.registry.pull import connect
 from minibuild.session.registries import registry_access
 
 _MOST_BYTES = 64 << 10
@@ -42,8 +41,7 @@ def _login(options: argparse.Namespace, session: Session) -> None:
     user, password = _asked(options, session)
     access = access_of(options, session.environment, [account.domain])
     access = access._replace(passwords={account.domain: (user, password)})
-    client = RegistryClient(access, patient(session.cancelled, access.stall_s))
-    client.check_login(account.domain)
+    connect(access, session.cancelled).client.check_login(account.domain)
     helper = keep(file, account, user, password)
     if not helper:
         session.tell(f"warning: the password is stored unencrypted in {file}")

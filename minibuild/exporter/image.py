@@ -58,18 +58,15 @@ def export_archive(target: OutputContext, output: Output) -> Exported:
 def _push(target: OutputContext, bundle: Bundle, options: PushOptions) -> None:
     """Push an image or index. Raises `RegistryError`."""
     from minibuild.oci.meter import VertexMeter
-    from minibuild.registry.patience import patient
-    from minibuild.registry.pull import Registry
+    from minibuild.registry.pull import connect
     from minibuild.registry.push import push_image
 
     if not bundle.names:
         raise UsageError(NAMELESS, hint=NAMELESS_HINT)
-    build, access = target.build, target.build.registries
-    if options.insecure:
-        domains = tuple(name.domain for name in bundle.names)
-        access = access._replace(insecure=(*access.insecure, *domains))
+    build = target.build
+    insecure = [name.domain for name in bundle.names if options.insecure]
     push_image(
-        Registry(access, patient(build.cancelled, access.stall_s, build.report)),
+        connect(build.registries, build.cancelled, build.report, insecure),
         build.worker.layers,
         bundle.top,
         bundle.names,

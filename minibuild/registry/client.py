@@ -51,11 +51,7 @@ class RegistryRequest(NamedTuple):
 class RegistryClient:
     """Connections, tokens and settings of one process. Safe in threads."""
 
-    def __init__(
-        self,
-        access: RegistryAccess = RegistryAccess(),  # noqa: B008
-        patience: Patience = Patience(),  # noqa: B008
-    ) -> None:
+    def __init__(self, access: RegistryAccess, patience: Patience) -> None:
         self.hosts = Hosts(access)
         self.transport = Transport(patience, access.proxies)
         paths = tuple(os.fspath(path) for path in access.logins)

@@ -7,11 +7,13 @@ back.
 """
 
 import io
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import RegistryError
+from minibuild.events import Report, silent
 from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -20,7 +22,7 @@ from minibuild.registry.client import RegistryClient, RegistryRequest, first_ans
 from minibuild.registry.errors import Refused
 from minibuild.registry.glance import glance
 from minibuild.registry.hosts import Endpoint
-from minibuild.registry.patience import Patience
+from minibuild.registry.patience import Patience, patient
 from minibuild.registry.transport import discard, read_all
 from minibuild.registry.unreachable import explain, reason, stalled
 from minibuild.session.request import RegistryAccess
@@ -32,6 +34,17 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
 _SKIP_BYTES = 1 << 20
 _HOPE_BYTES = 1 << 20
 """After so much, a transfer that stalls is worth another attempt, and as many as at first."""
+
+
+def connect(
+    access: RegistryAccess,
+    cancelled: threading.Event,
+    report: Report = silent,
+    insecure: Iterable[str] = (),
+) -> "Registry":
+    """A client that can be stopped; registries of the domains `insecure` may do without TLS."""
+    access = access._replace(insecure=(*access.insecure, *insecure))
+    return Registry(access, patient(cancelled, access.stall_s, report))
 
 
 class Registry:

@@ -97,14 +97,12 @@ def open_place(asked: CachePlace | CacheMountPlace, build: BuildContext) -> Plac
     if asked.type == "local":
         digest = asked.digest if isinstance(asked, CachePlace) else ""
         return FolderPlace(os.fspath(asked.path), asked.tag, digest)
-    from minibuild.registry.patience import patient
-    from minibuild.registry.pull import Registry
+    from minibuild.registry.pull import connect
 
-    reference, access = parse_reference(asked.ref), build.registries
-    if asked.insecure:
-        access = access._replace(insecure=(*access.insecure, reference.domain))
-    patience = patient(build.cancelled, access.stall_s, build.report)
-    return RegistryPlace(reference, Registry(access, patience))
+    reference = parse_reference(asked.ref)
+    insecure = [reference.domain] if asked.insecure else []
+    registry = connect(build.registries, build.cancelled, build.report, insecure)
+    return RegistryPlace(reference, registry)
 
 
 @contextmanager

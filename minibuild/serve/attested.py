@@ -25,8 +25,7 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.registry.patience import patient
-from minibuild.registry.pull import Registry, RemoteBlobs
+from minibuild.registry.pull import RemoteBlobs, connect
 from minibuild.session.request import RegistryAccess
 from minibuild.source.image import FoundImage
 
@@ -51,8 +50,7 @@ def attestation_chain(
     source: BlobSource = content
     if image.origin == "registry":
         reference = parse_reference(image.ref)._replace(digest=found.digest)
-        registry = Registry(access, patient(build.cancelled, access.stall_s))
-        root, source = signed = registry.find(reference)
+        root, source = signed = connect(access, build.cancelled).find(reference)
     else:
         root = Descriptor(OCI_INDEX, found.digest, content.size(found.digest))
     chain = api_type("AttestationChain")(Root=root.digest, ImageManifest=image.digest)

@@ -162,11 +162,9 @@ class ImageFinder:
     @cached_property
     def _registry(self) -> "Registry":
         """The client of all registries, made when something is asked there."""
-        from minibuild.registry.patience import patient
-        from minibuild.registry.pull import Registry
+        from minibuild.registry.pull import connect
 
-        patience = patient(self._cancelled, self._access.stall_s, self._report)
-        return Registry(self._access, patience)
+        return connect(self._access, self._cancelled, self._report)
 
     def _unresolved(self, reference: Reference, why: str, hint: str) -> RegistryError:
         return RegistryError(
