@@ -39,19 +39,19 @@ class StackedLayer(NamedTuple):
 class BuildkitCache:
     """A cache as a build reads it."""
 
-    def __init__(self, layers: Sequence[StackedLayer], records: Chains) -> None:
+    def __init__(self, layers: Sequence[StackedLayer], chains: Chains) -> None:
         self.layers = layers
-        self.records = records
+        self.chains = chains
 
     def find(self, keys: BuildkitKeys, output: OpOutput) -> list[StackedLayer] | None:
         """The layers of the result of an output, lowest first; none if they were not kept, None if
         nothing is known of it."""
-        numbers = self.records.find(keys, output)
+        numbers = self.chains.find(keys, output)
         found = (self._result(number) for number in sorted(numbers))
         return next(filter(None, found), []) if numbers else None
 
     def _result(self, number: int) -> list[StackedLayer]:
-        record = self.records.records[number]
+        record = self.chains.records[number]
         numbers = self._below(record.layers[0]) if record.stack else record.layers
         if not all(0 <= n < len(self.layers) for n in numbers):
             return []

@@ -54,7 +54,6 @@ class Imports(RemoteCache):
         self._keys: BuildkitKeys | None = None
         self._documents: list[_Document] | None = None
         self._foreign: list[_Foreign] = []
-        self._chains: list[tuple[str, Chains]] = []
         self._used: dict[Digest, tuple[CachedStep, Result]] = {}
         self._asking = threading.RLock()
 
@@ -116,8 +115,9 @@ class Imports(RemoteCache):
         if not (origins := keys.origins(output)):
             return set()
         with self._asking:
-            found = [c.contents_of(keys, output, index) for n, c in self._chains if n in origins]
-            return set().union(*found)
+            caches: list[_Document | _Foreign] = [*self._read(), *self._foreign]
+            chains = [cache.chains for cache in caches if cache.name in origins]
+            return set().union(*(one.contents_of(keys, output, index) for one in chains))
 
     def _read_keys(self) -> BuildkitKeys | None:
         """The keys of the planned graph, if a cache is looked up by such."""
@@ -157,10 +157,8 @@ class Imports(RemoteCache):
                     name = place_name(asked)
                     if isinstance(document, BuildkitCache):
                         self._foreign.append(_Foreign(self._worker, name, document))
-                        self._chains.append((name, document.records))
                     else:
                         self._documents.append(_Document(self._worker, name, document))
-                        self._chains.append((name, Chains(document.records)))
         return self._documents
 
     def _ask(self, asked: CachePlace) -> Sequence[Written]:
@@ -185,6 +183,7 @@ class _Document:
 
     def __init__(self, worker: Worker, name: str, document: CacheDocument) -> None:
         self.name = name
+        self.chains = Chains(document.records)
         self.steps: dict[Digest, CachedStep] = {}
         for step in document.steps:
             for key in step.keys:
@@ -195,26 +194,17 @@ class _Document:
 
     def result(self, numbers: Sequence[int]) -> Result:
         """Layers of the document as diffs."""
-        return tuple(self._diff(number) for number in numbers)
-
-    def _diff(self, number: int) -> DiffKey:
-        if number not in self._diffs:
-            # Lowest first, so a tower of a thousand layers is no recursion.
-            pending = [number]
-            while pending:
-                below = [n for n in self._layers[pending[-1]].base if n not in self._diffs]
-                if below:
-                    pending.extend(reversed(below))
-                else:
-                    self._make(pending.pop())
-        return self._diffs[number]
-
-    def _make(self, number: int) -> None:
-        if number not in self._diffs:
+        needed, pending = set[int](), list(numbers)
+        while pending:
+            if (number := pending.pop()) not in needed and number not in self._diffs:
+                needed.add(number)
+                pending.extend(self._layers[number].base)
+        for number in sorted(needed):  # each stands on layers with lower numbers
             cached = self._layers[number]
             base = tuple(self._diffs[below] for below in cached.base)
             made = layer_on(self._worker, base, cached.layer, self.name, cached.created)
             self._diffs[number] = made
+        return tuple(self._diffs[number] for number in numbers)
 
 
 class _Foreign(NamedTuple):
@@ -223,6 +213,10 @@ class _Foreign(NamedTuple):
     worker: Worker
     name: str
     cache: BuildkitCache
+
+    @property
+    def chains(self) -> Chains:
+        return self.cache.chains
 
     def result(self, layers: Sequence[StackedLayer]) -> Result:
         """Layers as diffs, each made on all before it."""

@@ -99,7 +99,7 @@ def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[
         inline = parse_inline(document[BUILDKIT_INLINE_CACHE], manifest, diff_ids, source)
     if INLINE_CACHE in document:
         ours = parse_cache(document[INLINE_CACHE], blobs, source, name)
-        yield ours if inline is None else ours._replace(records=inline.records.records)
+        yield ours if inline is None else ours._replace(records=inline.chains.records)
     elif inline is not None:
         yield inline
 

@@ -160,7 +160,7 @@ def reads_step(vertex: Vertex) -> bool:
 
 def test_the_records_are_those_of_buildkit(worker: Worker, project: Path) -> None:
     """Also their links, but for the contents of images and steps, which are not here."""
-    theirs = cache().records.records
+    theirs = cache().chains.records
     with keys_of(worker, project) as keys:
         ours = records_of(keys, lambda output: ((), 0.0))
         local = {o for o, vertex in keys.vertices.items() if isinstance(vertex.op, LocalSource)}
@@ -298,7 +298,7 @@ def test_inline() -> None:
     read = parse_inline(text, manifest, [DiffID(A), DiffID(B)], SOURCE)
     assert [layer.parent for layer in read.layers] == [-1, 0]
     assert [layer.layer and layer.layer.diff_id for layer in read.layers] == [A, B]
-    assert len(read.records.records) == len(RECORD["document"]["records"])
+    assert len(read.chains.records) == len(RECORD["document"]["records"])
     with pytest.raises(ImageError, match="base64"):
         parse_inline(document({"x": "%"})["x"], manifest, [], SOURCE)
 
