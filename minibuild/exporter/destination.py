@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 1 << 20
 _ZEROS = memoryview(bytes(_BUFFER_BYTES))
+_STDOUT = 1
 _TRIES = 20
 _TURN_S = 0.01
 
 
 @contextmanager
-def open_destination(
-    dest: str, stdout_fd: int = 1, cancelled: threading.Event | None = None
-) -> Iterator["OutputFile"]:
+def open_destination(dest: str, cancelled: threading.Event | None = None) -> Iterator["OutputFile"]:
     """A file to write an archive to; `-` is standard output, which must not be a terminal. Writing
     raises `Cancelled` once the event is set.
 
@@ -37,12 +36,12 @@ def open_destination(
     that fails leaves what was there. Anything else, such as a pipe, is written as it is.
     """
     if dest == "-":
-        if os.isatty(stdout_fd):
+        if os.isatty(_STDOUT):
             raise UsageError(
                 "an archive is not written to a terminal",
                 hint="redirect standard output, or give dest=FILE",
             )
-        with OutputFile(io.FileIO(stdout_fd, "wb", closefd=False), cancelled) as file:
+        with OutputFile(io.FileIO(_STDOUT, "wb", closefd=False), cancelled) as file:
             yield file
         return
     if os.path.isdir(dest):

@@ -34,7 +34,6 @@ def export_oci(
     *,
     tar: bool = True,
     docker: bool = False,
-    stdout_fd: int = 1,
     cancelled: threading.Event | None = None,
 ) -> None:
     """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`.
@@ -52,7 +51,7 @@ def export_oci(
         for bundle in bundles:
             _write_directory(bundle, dest, cancelled)
         return
-    with open_destination(dest, stdout_fd, cancelled) as file:
+    with open_destination(dest, cancelled) as file:
         _write_archive(bundles, file, docker=docker)
 
 
@@ -90,7 +89,7 @@ def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | Non
         for descriptor, blobs in blobs_in_order([bundle]):
             path = os.path.join(dest, blob_name(descriptor))
             if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
-                with open_destination(path, cancelled=cancelled) as file:
+                with open_destination(path, cancelled) as file:
                     file.writelines(read_chunks(blobs, descriptor))
         for name, data in (
             ("oci-layout", LAYOUT_FILE),

@@ -43,11 +43,10 @@ def export_tar(
     dest: str,
     *,
     epoch: int | None = None,
-    stdout_fd: int = 1,
     cancelled: threading.Event | None = None,
 ) -> None:
     """Write trees to the file `dest` (`-`: standard output). With an epoch all has that time."""
-    with open_destination(dest, stdout_fd, cancelled) as file:
+    with open_destination(dest, cancelled) as file:
         output = _FileOutput(file)
         for folder, tree_fd, files, owners in trees:
             packer = LayerPacker(output, epoch, exact=True, owners=owners)

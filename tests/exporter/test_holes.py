@@ -67,9 +67,14 @@ def test_a_tar_behind_other_data(tree: Path, tmp_path: Path) -> None:
     """A file that the shell appends to holds something already, and a pipe has no holes."""
     out = tmp_path / "out"
     out.write_bytes(b"before" * 1000)
-    fd = os.open(out, os.O_WRONLY | os.O_APPEND)
-    export_tar([Tree("", opened(tree))], "-", stdout_fd=fd)
-    os.close(fd)
+    fd, stdout = os.open(out, os.O_WRONLY | os.O_APPEND), os.dup(1)
+    os.dup2(fd, 1)
+    try:
+        export_tar([Tree("", opened(tree))], "-")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(fd)
     export_tar([Tree("", opened(tree))], str(tmp_path / "other"))
     assert out.read_bytes() == b"before" * 1000 + (tmp_path / "other").read_bytes()
 
