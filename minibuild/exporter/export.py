@@ -39,15 +39,23 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
             target = OutputContext(
                 build, solved, names, epoch, progress, annotations, request.squash
             )
-            if solved.attestor is not None and output.type in ("docker", "cacheonly"):
-                target = target._replace(solved=solved._replace(attestor=None))
-                if any(map(solved.attestor.writes_files, solved.images)):  # and not inline only
+            if solved.attestor is not None:
+                # Those that are not for images of the store and of registries alone.
+                common = any(map(solved.attestor.writes_files, solved.images))
+                nowhere = output.type in ("docker", "cacheonly")
+                if nowhere or not (common or solved.several or _takes_inline(output)):
+                    target = target._replace(solved=solved._replace(attestor=None))
+                if nowhere and common:
                     progress.remark(f"no attestations: type={output.type} has no place for them")
             exported = exporter(target, output)
         first = first if first.images else exported
         tops.append(exported.top)
     made = describe_build(build, solved, first.images, first.top, first.names or names)
     return made._replace(descriptors=tuple(top and descriptor_to_json(top) for top in tops))
+
+
+def _takes_inline(output: Output) -> bool:
+    return form_of(output.type) != "image" or image_options(output).attestation_inline
 
 
 def packing_for(request: BuildRequest) -> Packing | None:

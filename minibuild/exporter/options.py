@@ -28,6 +28,7 @@ _LAYER_KEYS = (
     "force-compression",
     "oci-mediatypes",
     "oci-artifact",
+    "attestation-inline",
     "rewrite-timestamp",
     "source-date-epoch",
 )
@@ -45,7 +46,6 @@ _KEYS: Mapping[OutputType, tuple[str, ...]] = {
 # Attributes that buildx documents and that have no meaning here, and what to do instead.
 _REASONS: Mapping[str, str] = {
     "context": "it names a context of docker's: set DOCKER_CONTEXT, and use --load",
-    "attestation-inline": "attestations hang in the index of the image: see --provenance",
     "prefer-nondist-layers": "layers are always written as those that may be distributed",
     "compatibility-version": "there is one version: the same input gives the same image",
 }
@@ -70,7 +70,8 @@ class ImageOptions(NamedTuple):
     `force_compression` is about layers that exist with another compression; without it only new
     layers are compressed as asked. `epoch` replaces that of the build. Without `store` the
     image gets no name in the store; with `unpack` its files are laid out there, as for a RUN.
-    Attestations are an `oci_artifact`, or in the form of an image. `name_canonical` adds names with
+    Attestations are an `oci_artifact`, or in the form of an image; with `attestation_inline` also
+    those that are `inline-only`. `name_canonical` adds names with
     the digest; an image without any name is called
     `dangling_prefix@DIGEST`, if there is a prefix.
     """
@@ -90,6 +91,7 @@ class ImageOptions(NamedTuple):
     name_canonical: bool = False
     dangling_prefix: str = ""
     oci_artifact: bool = True
+    attestation_inline: bool = False
 
 
 class TreeOptions(NamedTuple):
@@ -179,6 +181,7 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
         values.boolean("name-canonical", False),
         values.text("dangling-name-prefix"),
         values.boolean("oci-artifact", True),
+        values.boolean("attestation-inline", output.type in ("image", "registry")),
     )
 
 

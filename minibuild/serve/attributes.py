@@ -42,7 +42,7 @@ _ALL = {"provenance": ("mode=max",)}
 # Of outputs: what minibuild knows under the same name. BuildKit leaves out what it does not know.
 _IMAGE_KEYS = frozenset(
     "name compression compression-level force-compression oci-mediatypes oci-artifact "
-    "rewrite-timestamp source-date-epoch tar".split()
+    "attestation-inline rewrite-timestamp source-date-epoch tar".split()
 )
 _OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
     "oci": _IMAGE_KEYS,

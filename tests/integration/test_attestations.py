@@ -208,6 +208,23 @@ def test_slips(words: tuple[str, ...], says: str, builds: Builds, project: Proje
     assert says in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("asked", "output", "attached"),
+    [
+        ("inline-only=true", "type=oci", False),
+        ("inline-only=true", "type=oci,attestation-inline=true", True),
+        ("inline-only=false", "type=oci", True),
+    ],
+)
+def test_an_archive_gets_what_is_not_for_registries_alone(
+    asked: str, output: str, attached: bool, builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    flags = (f"--provenance=mode=min,{asked}", "-o", f"{output},dest={tmp_path}/out,tar=false")
+    builds.cli("build", *flags, project(FILES))
+    (top,) = json.loads((tmp_path / "out/index.json").read_bytes())["manifests"]
+    assert top["mediaType"].endswith(".index.v1+json") == attached
+
+
 def test_where_there_is_no_place_there_are_none(
     builds: Builds, project: Project, tmp_path: Path
 ) -> None:
