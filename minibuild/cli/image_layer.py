@@ -19,7 +19,7 @@ from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
 from minibuild.lab.layer_forms import Forms, Row, forms_on_disk, of_tar
-from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry
+from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.progress.console import visible
 
 _SHOWN = 200
@@ -96,7 +96,7 @@ def _told(forms: Forms, rows: list[Row], unable: str, most: int) -> Iterator[str
 
 
 def _entry(entry: TarEntry) -> str:
-    if entry.name.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
+    if whiteout(entry.name):
         return entry.name
     if entry.kind == "link":
         return f"{entry.name} => {entry.linkname}"

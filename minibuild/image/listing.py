@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import ImageError
 from minibuild.layer.layer import Layer
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
+from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.layer.tar_reader import TarReader
 from minibuild.linux.beneath import clean
 from minibuild.startup.tuples import NamedTuple
@@ -63,11 +63,8 @@ def add_layer(below: Tree, number: int, layer: Layer, *, hashed: bool = False) -
     gone: set[str] = set()
     emptied: set[str] = set()
     for ordinal, entry, reader in entries_of(layer):
-        folder, slash, base = entry.name.rpartition("/")
-        if base == OPAQUE_WHITEOUT:
-            emptied.add(folder)
-        elif base.startswith(WHITEOUT_PREFIX):
-            gone.add(folder + slash + base.removeprefix(WHITEOUT_PREFIX))
+        if deleted := whiteout(entry.name):
+            (emptied if deleted.opaque else gone).add(deleted.path)
         elif entry.kind == "link":
             fresh[entry.name] = _linked(entry, fresh, below)
         else:

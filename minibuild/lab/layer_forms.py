@@ -15,7 +15,7 @@ from minibuild.image.listing import entries_of
 from minibuild.imagetools.edit import Image
 from minibuild.lab.merge_inputs import diffs_of, of_image
 from minibuild.lab.place import own_place
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
+from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.oci.transfer import copy_image
 from minibuild.snapshot.api import Applied, Diff
 from minibuild.snapshot.snapshotter import Snapshotter
@@ -50,7 +50,8 @@ def of_tar(image: Image, number: int) -> Forms:
     """The layer as its tar has it."""
     found: dict[str, Row] = {}
     for _, entry, _ in entries_of(image.layers[number]):
-        path = _meant(entry.name)
+        deleted = whiteout(entry.name)
+        path = entry.name if deleted is None else deleted.path
         row = found.get(path, Row(path))
         found[path] = row._replace(tar=(*row.tar, entry))
     digest, words = image.layers[number].digest, image.instructions[number]
@@ -108,14 +109,6 @@ def _links(
             acts[fate.path] = own
     last = len(diffs) - 1
     return acts, f"layers {count} to {last} are put on layer {count - 1}, one after the other"
-
-
-def _meant(name: str) -> str:
-    """The path that an entry of a layer is about."""
-    folder, slash, base = name.rpartition("/")
-    if base == OPAQUE_WHITEOUT:
-        return folder
-    return folder + slash + base.removeprefix(WHITEOUT_PREFIX)
 
 
 def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -76,6 +76,23 @@ class TarEntry(NamedTuple):
     sparse: bool = False  # the archive leaves out the holes; `size` counts them
 
 
+class Whiteout(NamedTuple):
+    """A path that a layer deletes; or, if it is `opaque`, a directory whose contents it deletes."""
+
+    path: str
+    opaque: bool = False
+
+
+def whiteout(name: str) -> Whiteout | None:
+    """What an entry of a layer deletes, if it is a whiteout: see image-spec layer.md."""
+    folder, slash, base = name.rpartition("/")
+    if not base.startswith(WHITEOUT_PREFIX):
+        return None
+    if base == OPAQUE_WHITEOUT:
+        return Whiteout(folder, opaque=True)
+    return Whiteout(folder + slash + base.removeprefix(WHITEOUT_PREFIX))
+
+
 def byte_sum(block: bytes) -> int:
     """The sum of the bytes of a block, which is a header's checksum.
 

@@ -7,7 +7,6 @@ the context. Diffs are read where they lie, as trees or as layers; nothing is un
 Read next: `minibuild.snapshot.view`, for what a tree says of a path.
 """
 
-import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 from minibuild.cache.results import DiffKey
 from minibuild.image.listing import entries_of
 from minibuild.layer.layer import Layer
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
+from minibuild.layer.tar_format import whiteout
 from minibuild.record.causes import read_files
 from minibuild.record.copies import placed
 from minibuild.record.records import BuildRecord, RecordedStep
@@ -161,15 +160,11 @@ class Blame:
             return "lost"
         found: Trace = ""
         for _, entry, _ in entries_of(layer):
-            folder, _, base = entry.name.rpartition("/")
             if entry.name == path:
                 found = "directory" if entry.kind == "dir" else "file"
-            elif base == OPAQUE_WHITEOUT:
-                if path.startswith(f"{folder}/") and not found:
-                    found = "gone"
-            elif base.startswith(WHITEOUT_PREFIX):
-                name = posixpath.join(folder, base.removeprefix(WHITEOUT_PREFIX))
-                if (path == name or path.startswith(f"{name}/")) and not found:
+            elif not found and (deleted := whiteout(entry.name)):
+                inside = path.startswith(f"{deleted.path}/")
+                if inside or (path == deleted.path and not deleted.opaque):
                     found = "gone"
         return found
 

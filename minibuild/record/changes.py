@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from minibuild.cache.results import DiffKey
 from minibuild.image.listing import entries_of
 from minibuild.layer.layer import Layer
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
+from minibuild.layer.tar_format import whiteout
 from minibuild.snapshot.api import Diff, Kind
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -73,10 +73,8 @@ def _in_tree(worker: Worker, diff: Diff) -> Iterator[Changed]:
 
 def _in_layer(layer: Layer) -> Iterator[Changed]:
     for _, entry, _ in entries_of(layer):
-        folder, slash, base = entry.name.rpartition("/")
-        if base == OPAQUE_WHITEOUT:
-            continue
-        if base.startswith(WHITEOUT_PREFIX):
-            yield Changed(folder + slash + base.removeprefix(WHITEOUT_PREFIX), "gone")
-        else:
+        deleted = whiteout(entry.name)
+        if deleted is not None and not deleted.opaque:
+            yield Changed(deleted.path, "gone")
+        elif deleted is None:
             yield Changed(entry.name, _OF_ENTRIES.get(entry.kind, "other"), entry.size)

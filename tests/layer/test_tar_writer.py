@@ -1,4 +1,4 @@
-"""Headers: the standard library reads back what went in, whatever it was."""
+"""Headers: the standard library reads back what went in. Names of whiteouts."""
 
 import io
 import tarfile
@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.layer.tar_format import END, TarEntry, byte_sum, file_header, header, padding
+from minibuild.layer.tar_format import (
+    END,
+    TarEntry,
+    byte_sum,
+    file_header,
+    header,
+    padding,
+    whiteout,
+)
 from minibuild.layer.tar_reader import TarReader
 
 names = st.text(
@@ -291,3 +299,18 @@ def test_the_short_way_gives_the_same_header_for_all_files(entry: TarEntry) -> N
     assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(
         entry._replace(mtime_ns=mtime_ns)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/b", None),
+        ("a/.wh.b", ("a/b", False)),
+        (".wh.b", ("b", False)),
+        ("a/.wh..wh..opq", ("a", True)),
+        (".wh..wh..opq", ("", True)),
+        ("a.wh.b/c", None),
+    ],
+)
+def test_whiteouts(name: str, expected: tuple[str, bool] | None) -> None:
+    assert whiteout(name) == expected
