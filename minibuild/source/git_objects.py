@@ -35,23 +35,15 @@ def describe(
     """What a source is now; with the bytes of its objects, if they are wanted."""
     git = GitProgram(client, op, progress, scratch)
     meant = git.resolve()
-    name = _head(git) if meant.name == "HEAD" else meant.name
     if not objects:
-        return GitObjects(name, meant.commit, meant.tag)
+        return GitObjects(meant.name, meant.commit, meant.tag)
     folder = scratch()
     git.clone(folder, meant)
     if meant.tag:
         git.run(["-C", folder, "fetch", "--quiet", "origin", f"{meant.name}:{meant.name}"])
     commit = _object(git, folder, "commit", meant.commit)
     tag = _object(git, folder, "tag", meant.tag) if meant.tag else b""
-    return GitObjects(name, meant.commit, meant.tag, commit, tag)
-
-
-def _head(git: GitProgram) -> str:
-    """The branch that HEAD is."""
-    listed = git.run(["ls-remote", "--symref", "--", git.url, "HEAD"])
-    first = listed.partition("\t")[0]
-    return first.removeprefix("ref: ") if first.startswith("ref: ") else "HEAD"
+    return GitObjects(meant.name, meant.commit, meant.tag, commit, tag)
 
 
 def _object(git: GitProgram, folder: str, kind: str, name: str) -> bytes:
