@@ -22,6 +22,7 @@ from minibuild.oci.model import (
     EMPTY_CONFIG,
     OCI_CONFIG,
     OCI_MANIFEST,
+    REFERENCE_DIGEST,
     REFERENCE_TYPE,
     Descriptor,
     Manifest,
@@ -35,7 +36,6 @@ from minibuild.startup.tuples import NamedTuple
 STATEMENT = "https://in-toto.io/Statement/v1"
 MEDIA_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
-REFERENCE_DIGEST = "vnd.docker.reference.digest"
 ARTIFACT_TYPE = "application/vnd.docker.attestation.manifest.v1+json"
 NOBODY = Platform("unknown", "unknown")
 

@@ -18,6 +18,7 @@ from minibuild.oci.model import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     OCI_INDEX,
+    REFERENCE_DIGEST,
     Descriptor,
     Index,
     choose_platform,
@@ -29,9 +30,6 @@ from minibuild.oci.model import (
 from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import blobs_of
 from minibuild.registry.pull import RemoteBlobs
-
-ABOUT = "vnd.docker.reference.digest"
-"""The annotation of an attestation that names its image, as BuildKit writes it."""
 
 _MAX_DEPTH = 4
 
@@ -59,7 +57,7 @@ class IndexBuilder:
 
     def _take(self, child: Descriptor) -> None:
         # Attestations are all of the platform unknown/unknown.
-        about = child.annotations.get(ABOUT, "")
+        about = child.annotations.get(REFERENCE_DIGEST, "")
         key = about + child.digest if about else str(child.platform)
         self._members.pop(key, None)
         self._members[key] = child
@@ -70,7 +68,7 @@ class IndexBuilder:
         members: Sequence[Descriptor] = [
             child
             for child in self._members.values()
-            if child.annotations.get(ABOUT, child.digest) in digests
+            if child.annotations.get(REFERENCE_DIGEST, child.digest) in digests
         ]
         docker = all(child.media_type == DOCKER_MANIFEST for child in members)
         kind = DOCKER_INDEX if docker and not annotations else OCI_INDEX
@@ -92,7 +90,7 @@ def for_platform(blobs: RemoteBlobs, top: Descriptor, platform: Platform, name: 
         top, chosen = chosen, choose_platform(index.manifests, platform, name)
     if index is None:
         return top
-    said = [m for m in index.manifests if m.annotations.get(ABOUT) == chosen.digest]
+    said = [m for m in index.manifests if m.annotations.get(REFERENCE_DIGEST) == chosen.digest]
     if not said:
         return chosen
     kept = tuple(m for m in index.manifests if m == chosen or m in said)

@@ -39,6 +39,8 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 
 REFERENCE_TYPE = "vnd.docker.reference.type"
 """The annotation of an entry of an index that is no image, but about one."""
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+"""The annotation that says about which."""
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 

@@ -10,7 +10,7 @@ Read next: `metadata`.
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from minibuild.attest.statement import PREDICATE_TYPE, REFERENCE_DIGEST
+from minibuild.attest.statement import PREDICATE_TYPE
 from minibuild.buildkit.rpc import api_type
 from minibuild.graph.reference import parse_reference
 from minibuild.image.reader import ReadOnlyContent
@@ -18,6 +18,7 @@ from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import (
     OCI_INDEX,
+    REFERENCE_DIGEST,
     Descriptor,
     is_attestation,
     is_index,

@@ -7,13 +7,14 @@ import pytest
 
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
-from minibuild.imagetools.index import ABOUT, IndexBuilder
+from minibuild.imagetools.index import IndexBuilder
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import (
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
+    REFERENCE_DIGEST,
     Descriptor,
     Manifest,
     describe,
@@ -71,7 +72,9 @@ def test_the_later_one_of_a_platform_counts(content: ContentStore) -> None:
 def test_attestations_go_along_with_their_image(content: ContentStore) -> None:
     one, two, other = (image(content, f"linux/{name}") for name in ("amd64", "arm64", "s390x"))
     notes = [
-        image(content, "unknown/unknown", about.digest)._replace(annotations={ABOUT: about.digest})
+        image(content, "unknown/unknown", about.digest)._replace(
+            annotations={REFERENCE_DIGEST: about.digest}
+        )
         for about in (one, two)
     ]
     old = IndexBuilder()
