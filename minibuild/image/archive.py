@@ -7,6 +7,7 @@ and no manifests. For those the manifests are made here, as a registry would hav
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from typing import BinaryIO, cast
@@ -104,8 +105,9 @@ def _members(file: BinaryIO, path: str) -> dict[str, _Member]:
     return found
 
 
-class _Slice:
-    """A part of the archive as a file. Reads at an offset, so slices do not disturb each other."""
+class _Slice(io.RawIOBase):
+    """A part of the archive as a file. Reads at an offset, so slices do not disturb each other;
+    closing one leaves the archive open."""
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
         self._file = file
@@ -119,15 +121,6 @@ class _Slice:
         self._offset += len(data)
         self._left -= len(data)
         return data
-
-    def close(self) -> None:
-        """Nothing to do: the archive stays open."""
-
-    def __enter__(self) -> "_Slice":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class _Archive(Layout):
@@ -189,8 +182,6 @@ class DockerArchive(_Archive):
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
         if (document := self._documents.get(descriptor.digest)) is not None:
-            import io
-
             return io.BytesIO(document[offset:])
         name = self._files.get(descriptor.digest)
         if name is None:

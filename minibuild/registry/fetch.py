@@ -6,6 +6,7 @@ or another. What turns out to be wrong is not kept. A reader of a blob need not 
 its end: `BlobFetch.open` reads along. Read next: `minibuild.cache.layers`, which needs that.
 """
 
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -202,26 +203,17 @@ class BlobFetch(BlobSource):
             self._news.notify_all()
 
 
-class _Follower:
+class _Follower(io.FileIO):
     """A file that ends when the fetch does, not where the bytes end for the moment."""
 
     def __init__(self, fetch: BlobFetch, fd: int, offset: int) -> None:
+        super().__init__(fd)
         self._fetch = fetch
-        self._fd = fd
-        self._at = os.lseek(fd, offset, os.SEEK_SET)
+        self._at = self.seek(offset)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         if self._fetch.wait_for(self._at) <= self._at and self._fetch.error is not None:
             raise self._fetch.error
-        data = os.read(self._fd, size if size >= 0 else _READ_BYTES)
+        data = super().read(_READ_BYTES if size is None or size < 0 else size)
         self._at += len(data)
         return data
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def __enter__(self) -> "_Follower":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

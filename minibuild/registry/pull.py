@@ -232,7 +232,7 @@ def _of_blob(error: Refused, host: str, descriptor: Descriptor, offset: int) -> 
     return error
 
 
-class _Stream:
+class _Stream(io.RawIOBase):
     """A blob as a file, which asks for the rest when the connection is lost."""
 
     def __init__(self, blobs: RemoteBlobs, descriptor: Descriptor, offset: int) -> None:
@@ -242,7 +242,8 @@ class _Stream:
         self._failures = 0
         self._silences = 0
         self._came = 0
-        self._response: BaseHTTPResponse | None = self._ask()
+        self._response: BaseHTTPResponse | None = None
+        self._response = self._ask()
 
     def read(self, size: int = -1) -> bytes:
         import urllib3
@@ -295,9 +296,4 @@ class _Stream:
             self._response.release_conn()
             self._response = None
         self._drop()
-
-    def __enter__(self) -> "_Stream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().close()
