@@ -104,7 +104,7 @@ class RegistryClient:
 
     def check_login(self, domain: str) -> None:
         """Ask a registry whether it takes the login that there is. Raises `RegistryError`."""
-        endpoint = self.hosts.registry(domain)
+        endpoint = self.hosts.endpoint(domain)
         discard(self.call(endpoint, RegistryRequest("GET", "/v2/", what="your account")))
 
     def document(

@@ -77,19 +77,15 @@ class Hosts:
         """Where to look for an image: mirrors, then the registry itself."""
         rule = self._rule(reference.name)
         rest = reference.name[len(rule.prefix) :]
-        mirrors = [self._endpoint(mirror + rest) for mirror in rule.mirrors]
+        mirrors = [self.endpoint(mirror + rest) for mirror in rule.mirrors]
         return [*mirrors, self.for_push(reference)]
 
     def for_push(self, reference: Reference) -> Endpoint:
         """Where an image belongs: its registry, or where the settings say that it really is."""
         rule = self._rule(reference.name)
         if not rule.location:
-            return self._endpoint(reference.name)
-        return self._endpoint(rule.location + reference.name[len(rule.prefix) :])
-
-    def registry(self, domain: str) -> Endpoint:
-        """The registry itself, and none of its repositories."""
-        return self._endpoint(domain)
+            return self.endpoint(reference.name)
+        return self.endpoint(rule.location + reference.name[len(rule.prefix) :])
 
     def tls(self, host: str) -> Tls:
         """What to trust when speaking to `host` (with its port, if it is not the usual one)."""
@@ -107,8 +103,8 @@ class Hosts:
         insecure = rule.insecure or not {host, "*"}.isdisjoint(self._access.insecure)
         return Tls(tuple(authorities), certificate, key, not insecure)
 
-    def _endpoint(self, url: str) -> Endpoint:
-        """The endpoint at `[SCHEME://]HOST[:PORT]/REPOSITORY`."""
+    def endpoint(self, url: str) -> Endpoint:
+        """The endpoint at `[SCHEME://]HOST[:PORT][/REPOSITORY]`."""
         scheme, _, bare = url.rpartition("://")
         domain, _, repository = bare.partition("/")
         tls = self.tls(domain)

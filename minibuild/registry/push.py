@@ -159,7 +159,7 @@ class Repository:
             what=f"{self._endpoint.repository}:{tag}" if tag else self._endpoint.repository,
             once=once,
         )
-        response = self._client.call(self._endpoint, call) if once else self._put(call)
+        response = self._put(call)
         stored = response.headers.get("Docker-Content-Digest", descriptor.digest)
         discard(response)
         if stored != descriptor.digest:
@@ -178,7 +178,7 @@ class Repository:
             try:
                 return self._client.call(self._endpoint, call)
             except Refused as error:
-                if error.status in TEMPORARY or not error.temporary:
+                if call.once or error.status in TEMPORARY or not error.temporary:
                     raise
             transport.pause(attempt)
         return self._client.call(self._endpoint, call)

@@ -15,7 +15,7 @@ from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import BlobSource
-from minibuild.oci.meter import Meter
+from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import OCI_MANIFEST, Descriptor, describe
 from minibuild.session.request import CacheMountPlace, CachePlace
 from minibuild.startup.tuples import NamedTuple
@@ -190,9 +190,7 @@ class RegistryPlace(Place):
     def send(
         self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
-        from minibuild.registry.push import Repository
-
-        repository = Repository(self._registry, self._reference, meter=meter)
+        repository = self._repository(meter)
         repository.push_blobs(parts.layers, source, near)
         repository.push_bytes(parts.config, parts.config_type)
 
@@ -214,10 +212,10 @@ class RegistryPlace(Place):
             return False
         return True
 
-    def _repository(self) -> "Repository":
+    def _repository(self, meter: Meter = unmetered) -> "Repository":
         from minibuild.registry.push import Repository
 
-        return Repository(self._registry, self._reference)
+        return Repository(self._registry, self._reference, meter=meter)
 
     def wait(self, attempt: int = 0) -> None:
         from random import uniform
