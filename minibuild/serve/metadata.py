@@ -127,10 +127,10 @@ def _git(
         return os.path.join(mkdtemp(dir=build.folder), "git")
 
     found = describe(client, source, progress, scratch, objects=asked.Git.ReturnObject)
-    answer.Ref = found.name
-    answer.Checksum = found.tag or found.commit
-    answer.CommitChecksum = found.commit if found.tag else ""
-    answer.CommitObject, answer.TagObject = found.commit_object, found.tag_object
+    commit, answer.Ref, tag = found.meant
+    answer.Checksum = tag or commit
+    answer.CommitChecksum = commit if tag else ""
+    answer.CommitObject, answer.TagObject = found.commit, found.tag
 
 
 def _http(

@@ -8,20 +8,17 @@ from collections.abc import Callable
 
 from minibuild.graph.op import GitSource
 from minibuild.progress.writer import ProgressWriter
-from minibuild.source.git import GitProgram
+from minibuild.source.git import GitProgram, GitReference
 from minibuild.source.web import Client
 from minibuild.startup.tuples import NamedTuple
 
 
 class GitObjects(NamedTuple):
-    """What a reference is now: its whole name, and the commit. `tag` is the annotated tag by which
-    the commit was found. The bytes are those of git's objects."""
+    """What a reference means now, and the bytes of git's objects for its commit and its tag."""
 
-    name: str
-    commit: str
-    tag: str = ""
-    commit_object: bytes = b""
-    tag_object: bytes = b""
+    meant: GitReference
+    commit: bytes = b""
+    tag: bytes = b""
 
 
 def describe(
@@ -36,14 +33,14 @@ def describe(
     git = GitProgram(client, op, progress, scratch)
     meant = git.resolve()
     if not objects:
-        return GitObjects(meant.name, meant.commit, meant.tag)
+        return GitObjects(meant)
     folder = scratch()
     git.clone(folder, meant)
     if meant.tag:
         git.run(["-C", folder, "fetch", "--quiet", "origin", f"{meant.name}:{meant.name}"])
     commit = _object(git, folder, "commit", meant.commit)
     tag = _object(git, folder, "tag", meant.tag) if meant.tag else b""
-    return GitObjects(meant.name, meant.commit, meant.tag, commit, tag)
+    return GitObjects(meant, commit, tag)
 
 
 def _object(git: GitProgram, folder: str, kind: str, name: str) -> bytes:
