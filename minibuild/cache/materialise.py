@@ -49,11 +49,6 @@ class Materialiser:
         self._policy = policy or MergePolicy()
         self._cancelled = cancelled
 
-    @property
-    def _plain(self) -> bool:
-        """Whether merges may use every short cut; not while an old defect is being shown."""
-        return self._policy.is_normal
-
     def snapshot(self, result: Result, tell: Tell) -> SnapshotID | None:
         """The committed snapshot that shows a result; None for scratch."""
         if not result:
@@ -120,7 +115,7 @@ class Materialiser:
         return self._layers.pack(Diff(row.lower, row.upper), compression, level)
 
     def _known(self, result: Result) -> SnapshotID | None:
-        if not self._plain:
+        if not self._policy.is_normal:
             return None
         found = self._store.db.execute(
             "SELECT snapshot FROM trees WHERE list = ?", (list_key(result),)
@@ -164,7 +159,7 @@ class Materialiser:
                 return known
             merged = self._snapshots.merge(rest, self._policy, parent=parent)
             tell(f"merging {len(result)} layers: {_how(merged.report)}")
-            if self._plain:
+            if self._policy.is_normal:
                 self._store.db.execute(
                     "INSERT OR REPLACE INTO trees (list, snapshot, diffs) VALUES (?, ?, ?)",
                     (list_key(result), merged.snapshot, json.dumps(result)),
@@ -177,7 +172,7 @@ class Materialiser:
         BuildKit takes the longest plain chain from nothing. Any prefix that exists as a tree
         serves as well: what a RUN left behind *is* the tree of the list that ends with it.
         """
-        if not self._plain:
+        if not self._policy.is_normal:
             length = 0
             while length < len(result) and self._diffs.get(result[length]).base == result[:length]:
                 length += 1
