@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from minibuild.cli import image_registry
 from minibuild.cli.main import entry
 from minibuild.events import Report
+from minibuild.registry import pull
 from minibuild.registry.patience import Patience
 from tests.support.faulty import Fault, Faulty, digest
 
@@ -45,7 +45,7 @@ def run(
         silence_s = 0.9 if any(fault.kind == "hang" for fault in server.faults) else 30.0
         return Patience(3, 0.0, 60.0, 30.0, silence_s, lambda seconds: None)
 
-    monkeypatch.setattr(image_registry, "patient", impatient)
+    monkeypatch.setattr(pull, "patient", impatient)
 
     def call(*words: str) -> Said:
         code = entry(["--root", str(tmp_path / "root"), *words])
