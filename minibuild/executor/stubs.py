@@ -79,9 +79,13 @@ class StubMaker:
             above = self._above(real)
             whiteout = above is not None and self._note(above.path, real)
             made = self._create(real, above, is_dir=is_dir)
-            if above is None or not made:
+            if above is None:
                 return  # In another mount, such as a cache directory: what is made there stays.
             os.utime(f"/{above.path}", ns=above.times)
+        except FileExistsError:
+            # A step that has the same cache directory has just made it.
+            self.make(target, is_dir=is_dir)
+            return
         except OSError as error:
             raise cannot_make(target, error) from error
         self.stubs.append(Stub(made[0], is_dir or len(made) > 1, whiteout))
