@@ -135,7 +135,7 @@ USER_CASES = {
     "app": "1500 1600 1600,1700,1701 /home/app",
     "app:root": "1500 0 0 /home/app",
     "1500": "1500 1600 1600,1700,1701 /home/app",
-    "bare": "1501 1600 1600,1701 /",
+    "bare": "1501 1600 1600,1701 ",
     "77:88": "77 88 88 /",
     "4242": "4242 0 0 /",
 }
@@ -147,10 +147,10 @@ def test_users(who: Account, user: str) -> None:
     groups = "sed -n 's/^Groups:[[:space:]]*//p' /proc/self/status | tr ' ' , | sed 's/,$//'"
     if who.kind == "single":
         groups = "id -G | tr ' ' ,"  # What a program is answered; the kernel knows one id.
-    script = f"g=$({groups}); echo $(id -u) $(id -g) ${{g:-none}} $HOME"
+    script = f'g=$({groups}); echo $(id -u) $(id -g) ${{g:-none}} "$HOME"'
     found = good(one(who, sh(script, user=user)))
-    uid, gid, groups, home = USER_CASES[user].split()
-    got = found.out.split()
+    uid, gid, groups, home = USER_CASES[user].split(" ")
+    got = found.out.removesuffix("\n").split(" ")
     assert got[:2] == [uid, gid] and got[3] == home
     assert sorted(got[2].split(",")) == sorted(groups.split(","))
 
