@@ -28,8 +28,6 @@ FlagKind = Literal["text", "texts", "bool"]
 """A flag with a value, one that may come several times, one that is true when it stands alone."""
 
 
-_NO_DEVICES = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later"
-_NO_DEVICES_HINT = "a step gets no devices of this machine (CDI); --security=insecure has those"
 _TRANSFER: dict[str, FlagKind] = {
     "chown": "text",
     "chmod": "text",
@@ -40,7 +38,7 @@ _TIMES = ("interval", "timeout", "start-period", "start-interval")
 _FLAGS: dict[str, dict[str, FlagKind]] = {
     "COPY": {"from": "text", **_TRANSFER, "parents": "bool"},
     "ADD": {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"},
-    "RUN": {"mount": "texts", "network": "text", "security": "text"},
+    "RUN": {"mount": "texts", "network": "text", "security": "text", "device": "texts"},
     "FROM": {"platform": "text"},
     "HEALTHCHECK": {**dict.fromkeys(_TIMES, "text"), "retries": "text"},
 }
@@ -116,8 +114,6 @@ class Clause:
         """One flag, checked."""
         name, equals, value = piece.text[2:].partition("=")
         span = self.span_of(piece)
-        if name == "device" and self.instruction == "RUN":
-            raise self.error(_NO_DEVICES, _NO_DEVICES_HINT, span)
         if name not in known:
             near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
             may_be = ", ".join("--" + other for other in known)

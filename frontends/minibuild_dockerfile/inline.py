@@ -15,6 +15,7 @@ from minibuild_dockerfile.heredocs import heredoc_word
 from minibuild_dockerfile.instructions import (
     Copy,
     ExecForm,
+    Head,
     Heredoc,
     MountSpec,
     Run,
@@ -29,6 +30,14 @@ def _mount(text: str, span: Span) -> MountSpec:
     from minibuild_dockerfile.mounts import parse_mount  # for those who have one
 
     return parse_mount(text, span)
+
+
+def _check_devices(head: Head) -> None:
+    for flag in head.flags:
+        if flag.name == "device":
+            from minibuild_dockerfile.devices import check_device
+
+            check_device(flag.value or "", flag.span)
 
 
 def run(clause: Clause) -> Run:
@@ -50,6 +59,7 @@ def run(clause: Clause) -> Run:
     mounts = tuple(
         _mount(flag.value or "", flag.span) for flag in head.flags if flag.name == "mount"
     )
+    _check_devices(head)
     argv = clause.json()
     heredocs = clause.logical.heredocs
     script = bool(heredocs) and heredoc_word(clause.rest.text) is not None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _SCRIPTS = "/dev/pipes"
 """Where a script with its own `#!` line is put, as in BuildKit: the path is in the history."""
 
+_NO_DEVICES = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later"
+_NO_DEVICES_HINT = "a step gets no devices of this machine (CDI); --security=insecure has those"
 
 Inputs = list[Vertex | None]
 """The inputs of an Exec: the root, then what mounts read."""
@@ -40,6 +42,8 @@ def _index(inputs: Inputs, vertex: Vertex | None) -> int:
 
 def run(state: StageState, item: Run) -> None:
     """Run a command and keep what it changes."""
+    if any(flag.name == "device" for flag in item.head.flags):
+        raise DockerfileError(_NO_DEVICES, item.head.flag_span("device"), hint=_NO_DEVICES_HINT)
     inputs = [state.vertex]
     args, script = _command(state, item, inputs)
     all_mounts = [*script, *_mounts(state, item, inputs)]

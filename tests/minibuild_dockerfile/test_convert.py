@@ -44,6 +44,14 @@ def test_entitlements(flag: str, entitlement: str) -> None:
     assert last_exec(text, allow=frozenset({entitlement}))
 
 
+def test_a_step_gets_no_device() -> None:
+    """That is no error of a stage that is not built."""
+    text = "FROM busybox AS a\nRUN --device=x,required y\nFROM busybox AS b\nRUN z\n"
+    assert last_exec(text)
+    with pytest.raises(DockerfileError, match="device feature is only supported in"):
+        build(text.replace("AS b", "AS b\nCOPY --from=a / /"))
+
+
 def test_network_of_the_whole_build() -> None:
     text = "FROM busybox\nRUN a\nRUN --network=default b\nRUN --network=none c\n"
     with pytest.raises(DockerfileError, match=r"network\.host is not allowed"):
