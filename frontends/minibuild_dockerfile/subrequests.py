@@ -46,6 +46,7 @@ def outline(
     """What a target takes from its caller: arguments, secrets, ssh agents; and its caches."""
     definition = read(request, warn)
     made = converted(definition, request.platforms[0], SourceVertices(request, resolver))
+    definition.checks.enforce()
     stage = made.plans[-1].stage.source
     vertices = topological([made.built.vertex])
     nearness = {plan.stage.label: place for place, plan in enumerate(_from_target(made))}

@@ -4,6 +4,7 @@ more, or make errors of them; and what is still found in one that cannot be read
 
 import pytest
 from minibuild_dockerfile.convert import check, convert
+from minibuild_dockerfile.subrequests import outline, targets
 
 from minibuild.errors import BuildError, DefinitionError
 from minibuild.graph.frontend import Finding
@@ -157,6 +158,9 @@ def test_findings_can_be_errors() -> None:
     )
     assert "Dockerfile:3: MaintainerDeprecated" in caught.value.detail
     assert len(check(request_for(text), FakeResolver()).findings) == 2
+    with pytest.raises(DefinitionError, match="lint violation found"):
+        outline(request_for(text), FakeResolver())
+    assert len(targets(request_for(text))["targets"]) == 1
 
 
 def test_what_is_above_an_unreadable_instruction_is_checked() -> None:
