@@ -68,7 +68,8 @@ def run_build(
     if recorder is not None:
         report = recorder.listening(report)
     report, cancelled = serialised(report), cancelled or threading.Event()
-    check_outputs(request.outputs, request.tags, report)
+    said = (request.annotations, request.attestations)
+    check_outputs(request.outputs, request.tags, report, *said)
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from minibuild.cache.results import DiffKey, Result
-from minibuild.exporter.options import ImageOptions, image_options
+from minibuild.errors import UsageError
+from minibuild.exporter.options import NO_ATTESTATIONS, NO_PLACE, ImageOptions, image_options
 from minibuild.exporter.result import ImageView, OutputContext
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
@@ -201,6 +202,6 @@ def _by_diff(result: Result, image: AssembledImage) -> dict[DiffKey, Descriptor]
 def image_options_of(target: OutputContext, output: Output) -> ImageOptions:
     """The options of an output; its own annotations win over those for all outputs."""
     options = image_options(output, target.epoch)
-    if target.solved.attestor is not None:
-        options = options._replace(oci_mediatypes=True)  # Docker's types know no attestations.
+    if target.solved.attestor is not None and not options.oci_mediatypes:
+        raise UsageError(NO_ATTESTATIONS, hint=NO_PLACE)
     return options._replace(annotations=(*target.annotations, *options.annotations))

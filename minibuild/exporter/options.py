@@ -12,12 +12,12 @@ from typing import Literal, TypeVar, assert_never, cast
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, Warned
-from minibuild.exporter.annotations import Annotation, parse_attribute
+from minibuild.exporter.annotations import Annotation, parse_attribute, parse_flag
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest
 from minibuild.oci.model import Compression
-from minibuild.session.request import Output, OutputType
+from minibuild.session.request import Attestations, Output, OutputType
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -53,6 +53,8 @@ _RULE = "OutputAttribute"
 _SECONDS = regex("(?:-?[0-9]{1,12})?")
 D = TypeVar("D", bound=bool | None)
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
+NO_ATTESTATIONS = 'cannot export attestations with "oci-mediatypes=false"'
+NO_PLACE = "leave out oci-mediatypes=false, or what Docker's media types have no place for"
 NAMELESS = "an image without a name cannot be pushed"
 NAMELESS_HINT = "give it one: --tag REGISTRY/NAME:TAG, or name=... in the output"
 
@@ -119,10 +121,17 @@ def form_of(kind: OutputType) -> Literal["image", "tree", "nothing"]:
     assert_never(kind)
 
 
-def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...], report: Report) -> None:
+def check_outputs(
+    outputs: tuple[Output, ...],
+    tags: tuple[str, ...],
+    report: Report,
+    annotations: tuple[str, ...] = (),
+    attestations: Attestations = Attestations(),  # noqa: B008
+) -> None:
     """Find the slips in all outputs before anything is built, and not when the build is done.
 
-    Raises `UsageError`; reports warnings.
+    `annotations` and `attestations` are those for all of them. Raises `UsageError`; reports
+    warnings.
     """
     for tag in tags:
         if _reference(tag).digest:
@@ -139,10 +148,34 @@ def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...], report: Re
         elif form == "image":
             options = image_options(output)
             to_folder = not options.tar
+            if not options.oci_mediatypes:
+                _check_media_types(output, options, annotations, attestations)
             if options.push is not None and not (tags or options.names):
                 raise UsageError(NAMELESS, hint=NAMELESS_HINT)
         if output.dest and output.dest != "-":
             _check_place(output, to_folder=to_folder)
+
+
+def _check_media_types(
+    output: Output,
+    options: ImageOptions,
+    annotations: tuple[str, ...],
+    attestations: Attestations,
+) -> None:
+    """Whether the image has only what Docker's media types have a place for."""
+    given = [one for text in annotations for one in parse_flag(text)]
+    said = attestations.sbom or (
+        attestations.mode and (options.attestation_inline or not attestations.inline_only)
+    )
+    if options.oci_artifact:
+        problem = 'exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"'
+    elif any(one.place != "manifest" for one in (*given, *options.annotations)):
+        problem = 'cannot export annotations with "oci-mediatypes=false"'
+    elif said and output.type != "docker":
+        problem = NO_ATTESTATIONS
+    else:
+        return
+    raise UsageError(problem, hint=NO_PLACE)
 
 
 def _check_place(output: Output, *, to_folder: bool) -> None:
@@ -165,12 +198,13 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
     `UsageError`."""
     values = _Values(output)
     compression = values.choice("compression", _COMPRESSIONS)
+    oci_mediatypes = values.boolean("oci-mediatypes", True)
     return ImageOptions(
         values.names(),
         cast(Compression | None, compression),
         values.level(cast(Compression, compression or "gzip")),
         values.boolean("force-compression", False),
-        values.boolean("oci-mediatypes", True),
+        oci_mediatypes,
         values.boolean("rewrite-timestamp", False),
         values.annotations,
         values.boolean("tar", True),
@@ -180,7 +214,7 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
         values.boolean("unpack", False),
         values.boolean("name-canonical", False),
         values.text("dangling-name-prefix"),
-        values.boolean("oci-artifact", True),
+        values.boolean("oci-artifact", oci_mediatypes),
         values.boolean("attestation-inline", output.type in ("image", "registry")),
     )
 

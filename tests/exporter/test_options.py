@@ -1,6 +1,7 @@
 """Attributes of outputs."""
 
 import inspect
+from contextlib import nullcontext
 from typing import get_args
 
 import pytest
@@ -9,7 +10,7 @@ from minibuild.cli import build_flags
 from minibuild.errors import UsageError
 from minibuild.events import Event, Warned
 from minibuild.exporter.options import _KEYS, check_outputs, image_options, tree_options
-from minibuild.session.request import Output, OutputType
+from minibuild.session.request import Attestations, Output, OutputType
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,33 @@ def test_what_is_said_of_an_attribute(kind: OutputType, attribute: str, says: st
     said: list[Event] = []
     check_outputs((Output(kind, "", {attribute: "x"}),), (), said.append)
     assert [says in event.message for event in said if isinstance(event, Warned)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "annotation", "attestations", "says"),
+    [
+        ("oci", {"oci-artifact": "true"}, "a=b", Attestations(), "oci-artifact=true"),
+        ("image", {"oci-artifact": "false"}, "a=b", Attestations(), ""),
+        ("oci", {"annotation-index.a": "b"}, "a=b", Attestations(), "annotations"),
+        ("oci", {"annotation.a": "b"}, "manifest-descriptor:a=b", Attestations(), "annotations"),
+        ("oci", {}, "a=b", Attestations("min"), "attestations"),
+        ("image", {}, "a=b", Attestations("min", inline_only=True), "attestations"),
+        ("oci", {}, "a=b", Attestations("min", inline_only=True), ""),
+        ("oci", {}, "a=b", Attestations(sbom=True), "attestations"),
+        ("docker", {}, "a=b", Attestations("max"), ""),
+        ("local", {}, "index:a=b", Attestations("max"), ""),
+    ],
+)
+@pytest.mark.parametrize("oci", ["true", "false"])
+def test_what_the_media_types_of_docker_have_no_place_for(
+    kind: OutputType,
+    attributes: dict[str, str],
+    annotation: str,
+    attestations: Attestations,
+    says: str,
+    oci: str,
+) -> None:
+    output = Output(kind, "", {**attributes, "oci-mediatypes": oci})
+    fails = pytest.raises(UsageError, match=f"{says}.* with .*oci-mediatypes=false")
+    with fails if says and oci == "false" else nullcontext():
+        check_outputs((output,), ("a",), lambda event: None, (annotation,), attestations)
