@@ -68,8 +68,7 @@ def run_build(
     if recorder is not None:
         report = recorder.listening(report)
     report, cancelled = serialised(report), cancelled or threading.Event()
-    said = (request.annotations, request.attestations)
-    check_outputs(request.outputs, request.tags, report, *said)
+    check_outputs(request.outputs, request.tags, report, request.annotations, request.attestations)
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)
