@@ -20,6 +20,7 @@ from minibuild.exporter.bundle import (
 )
 from minibuild.exporter.destination import open_destination, write_error
 from minibuild.image.layout import DirectoryLayout
+from minibuild.image.layout_folder import alone_with
 from minibuild.image.store import LAYOUT_FILE
 from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
 from minibuild.oci.content import read_chunks
@@ -85,17 +86,19 @@ def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | Non
         bundle = bundle._replace(top=bundle.top._replace(annotations=annotations))
     try:
         os.makedirs(os.path.join(dest, "blobs", "sha256"), exist_ok=True)
-        others = _others(bundle, dest)
+        _others(
+            bundle, dest
+        )  # An index that cannot be read is an error before anything is written.
         for descriptor, blobs in blobs_in_order([bundle]):
             path = os.path.join(dest, blob_name(descriptor))
             if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
                 with open_destination(path, cancelled) as file:
                     file.writelines(read_chunks(blobs, descriptor))
-        for name, data in (
-            ("oci-layout", LAYOUT_FILE),
-            ("index.json", layout_index([bundle], others)),
-        ):
-            with open_destination(os.path.join(dest, name)) as file:
+        with open_destination(os.path.join(dest, "oci-layout")) as file:
+            file.write(LAYOUT_FILE)
+        with alone_with(dest):
+            data = layout_index([bundle], _others(bundle, dest))
+            with open_destination(os.path.join(dest, "index.json")) as file:
                 file.write(data)
     except OSError as error:
         raise write_error(error, dest) from error

@@ -1,7 +1,7 @@
 """An OCI layout in a folder that several programs write to: blobs go in, names change.
 
 Comes in: blobs and documents. Goes out: the folder, in which a name means the new manifest. A
-writer holds a lock on the folder itself. Files are written under other names and renamed, and the
+writer holds a lock (`alone_with`). Files are written under other names and renamed, and the
 index comes last, so a reader sees the old state or the new one. Rules: image-spec
 image-layout.md. Read next: `layout`, which reads.
 """
@@ -9,16 +9,28 @@ image-layout.md. Read next: `layout`, which reads.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError, os_errors_as
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
-from minibuild.linux.descriptors import replacing
+from minibuild.linux.descriptors import closing_fd, replacing
 from minibuild.oci.content import BlobSource, read_chunks
 from minibuild.oci.model import OCI_INDEX, REF_NAME, Descriptor, Index, index_bytes
 from minibuild.oci.transfer import blobs_of
+
+
+@contextmanager
+def alone_with(path: str) -> Iterator[None]:
+    """Be the only one that writes to the index of a layout: two writers at once would lose a name.
+
+    The lock is that of `blobs`: what called this program may hold that of the folder (flock(1)).
+    """
+    with closing_fd(os.open(os.path.join(path, "blobs"), os.O_RDONLY | os.O_DIRECTORY)) as fd:
+        with suppress(OSError):  # A filesystem without locks.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
 
 
 class LayoutFolder:
@@ -33,12 +45,8 @@ class LayoutFolder:
         hint = "name a folder that this account may write to"
         with os_errors_as(HostError, f"cannot write to {self.path}", hint):
             os.makedirs(os.path.join(self.path, "blobs", "sha256"), exist_ok=True)
-            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+            with alone_with(self.path):
                 yield self
-            finally:
-                os.close(fd)
 
     def named(self, tag: str) -> tuple[Descriptor | None, tuple[Descriptor, ...]]:
         """What bears a name in the layout, and all the rest."""
