@@ -188,7 +188,8 @@ class Selection:
     def _with_parents(self, path: str) -> Iterator[Pick]:
         """The directories from which a source's parents count, and a pattern for the source.
 
-        That is the root, or what is before `/./` in the source; there may be wildcards in it.
+        That is the root, or what is before `/./` in the source; there may be wildcards in it, and
+        a file that they match is named itself, as in BuildKit.
         """
         base, pivot, rest = path.partition(_PIVOT)
         if not pivot:
@@ -196,8 +197,7 @@ class Selection:
         pattern = clean(rest)
         if _has_wildcard(base):
             picks = (self._pick(named, path) for named in self._expand(base))
-            wanted = (_wanted(pick, pattern) for pick in picks if pick.is_dir)
-            yield from (pick for pick in wanted if self._any(pick))
+            yield from (_wanted(pick, pattern) if pick.is_dir else pick for pick in picks)
             return
         pick = _wanted(self._pick(clean(base), path), pattern)
         required = not _has_wildcard(pattern)

@@ -168,9 +168,14 @@ def test_symlinks_inside_are_kept(bench: Bench) -> None:
         ),
         (("d*/./s*/t*", "/r"), {"parents": True}, "r r/sub r/sub/two"),
         (("dir/s*/./**/three", "/r"), {"parents": True}, "r r/deep r/deep/three"),
-        (("*.txt/./x", "none*/./x", "/r"), {"parents": True}, ""),
+        (("*.txt/./x", "none*/./x", "/r/"), {"parents": True}, "r r/a.txt r/b.txt"),
+        (("a.*/./x", "/r"), {"parents": True}, "r"),
+        (("**/./t*", "/r/"), {"parents": True}, "r r/a.txt r/b.txt r/c.md r/run.sh"),
+        (("none*/./x", "/r"), {"parents": True}, ""),
         (("nothing*", "/r"), {"parents": True}, "r"),
-        (("d*/./nothing", "/r/"), {"parents": True}, ""),
+        (("d*/./nothing", "/r/"), {"parents": True}, "r"),
+        (("d*/./nothing", "/r/e"), {"parents": True}, "r r/e"),
+        (("d*/./sub", "/r"), {"parents": True, "exclude": ("**",)}, "r"),
     ],
 )
 def test_exclude_and_parents(
