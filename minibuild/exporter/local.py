@@ -4,7 +4,8 @@ Comes in: a tree, open. Goes out: files, owned by the caller, with modes and tim
 Files that are there already are replaced if the result has them, and stay if not, unless the
 destination is to hold the result and nothing else. Nothing is
 followed: a symlink in the destination, where the result has a directory, is replaced, so files
-land below the destination and nowhere else. Extended attributes are not written.
+land below the destination and nowhere else. Of extended attributes only
+`user.*` are written, if the filesystem takes them: an owner of its own takes capabilities away.
 """
 
 import os
@@ -14,7 +15,7 @@ from contextlib import suppress
 
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
-from minibuild.exporter.tar import FILE_MODE, Tree, file_time
+from minibuild.exporter.tar import FILE_MODE, Tree, file_time, user_xattrs
 from minibuild.fileop.walk import FoundFile, walk
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, write_all
@@ -22,6 +23,7 @@ from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, TreeWriter, replace
 
+_ATTRIBUTED = (stat.S_IFREG, stat.S_IFDIR)
 _NS = 1_000_000_000
 
 
@@ -125,7 +127,8 @@ class _Copy:
         path, source, found, name = entry.path, entry.place, entry.stat, entry.name
         folder = path.rpartition("/")[0]
         self._writer.enter(folder)
-        metadata = Metadata(found.st_mode, -1, -1, self._times(found))
+        xattrs = user_xattrs(source) if stat.S_IFMT(found.st_mode) in _ATTRIBUTED else {}
+        metadata = Metadata(found.st_mode, -1, -1, self._times(found), xattrs)
         if stat.S_ISDIR(found.st_mode):
             self._writer.directory(name, metadata)
             # Writable for us until everything is in it, also if it was there already.

@@ -1,7 +1,8 @@
 """`type=tar`: the files of a result as one tar, as a container of it would see them.
 
 Comes in: a tree, open. Goes out: a tar with owners, modes and times; no whiteouts, for there is
-nothing below. Files that share an inode are links.
+nothing below. Files that share an inode are links. Of extended attributes it has those of a layer,
+and `user.*`, as in BuildKit.
 """
 
 import os
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.fileop.walk import walk
-from minibuild.layer.pack import LayerPacker
+from minibuild.layer.pack import LayerPacker, layer_xattrs
 from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
 from minibuild.layer.writer import changed
+from minibuild.linux import xattr
 from minibuild.linux.contents import extents
+from minibuild.linux.device import PLACEHOLDER
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ def export_tar(
     with open_destination(dest, cancelled) as file:
         output = _FileOutput(file)
         for folder, tree_fd, files, owners in trees:
-            packer = LayerPacker(output, epoch, exact=True, owners=owners)
+            packer = LayerPacker(output, epoch, _tar_xattrs, exact=True, owners=owners)
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
@@ -61,6 +64,17 @@ def export_tar(
                 entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=mtime_ns)
                 file.write(small_file(entry, data))
         file.write(END)
+
+
+def user_xattrs(target: xattr.Target) -> dict[str, bytes]:
+    """The attributes `user.*` of a file, without what minibuild notes in them."""
+    ours = (*xattr.RECORDS, PLACEHOLDER)
+    found = sorted(xattr.get_all(target).items())
+    return {k: v for k, v in found if k.startswith("user.") and k not in ours}
+
+
+def _tar_xattrs(target: int | str) -> Mapping[str, bytes]:
+    return {**layer_xattrs(target), **user_xattrs(target)}
 
 
 def file_time(epoch: int | None) -> int:

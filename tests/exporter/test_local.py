@@ -11,6 +11,8 @@ import pytest
 from minibuild.errors import UsageError
 from minibuild.exporter.local import export_local
 from minibuild.exporter.tar import Tree, export_tar
+from minibuild.linux import xattr
+from minibuild.linux.xattr import MODE, OWNER
 
 
 def export(
@@ -106,6 +108,31 @@ def test_the_working_directory_is_not_emptied(
     with pytest.raises(UsageError, match="would remove everything else"):
         export(source, tmp_path, delete=True)
     assert source.exists()
+
+
+def test_attributes_of_users(source: Path, tmp_path: Path) -> None:
+    """Those that minibuild notes are not for others."""
+    dest, archive = tmp_path / "dest", tmp_path / "tar"
+    wanted = {"dir": {}, "dir/file": {"user.a": b"1", "user.b": b"\xff"}}
+    for name, value in {"user.b": b"\xff", "user.a": b"1", OWNER: b"x", MODE: b"y"}.items():
+        os.setxattr(source / "dir" / "file", name, value)
+    export(source, dest)
+    shown = {name: xattr.get_all(str(dest / name)) for name in wanted}
+    fd = os.open(source, os.O_RDONLY)
+    export_tar([Tree("", fd)], str(archive))
+    os.close(fd)
+    with tarfile.open(archive) as tar:
+        records = {one.name: one.pax_headers for one in tar if one.name in wanted}
+    assert shown == wanted
+    prefix = "SCHILY.xattr."
+    assert {
+        name: {
+            key.removeprefix(prefix): value.encode("utf-8", "surrogateescape")
+            for key, value in found.items()
+            if key.startswith(prefix)
+        }
+        for name, found in records.items()
+    } == wanted
 
 
 def test_with_an_epoch_all_times_are_it(source: Path, tmp_path: Path) -> None:
