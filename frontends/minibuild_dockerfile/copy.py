@@ -40,6 +40,7 @@ class _Source(NamedTuple):
     path: str
     keep_owner: bool = False
     unpack: bool = False
+    rules: op.CopyRules = op.CopyRules()
 
 
 def copy_or_add(state: StageState, written: Copy) -> None:
@@ -66,8 +67,9 @@ def copy_or_add(state: StageState, written: Copy) -> None:
     # Neighbours of one kind are one action.
     for source, alike in groupby(_sources(state, item), lambda source: source._replace(path="")):
         paths = tuple(one.path for one in alike)
-        kept, unpack = source.keep_owner, source.unpack
+        _, _, kept, unpack, rules = source
         action = template._replace(input=len(inputs), paths=paths, keep_owner=kept, unpack=unpack)
+        action = action._replace(rules=rules)
         inputs.append(source.tree)
         actions.append(action)
     note = state.note(item.head)
@@ -171,7 +173,9 @@ def _added(state: StageState, item: Copy) -> Iterator[_Source]:
     for source in item.sources:
         git, name = remote_of(item, source)
         if git is not None:
-            yield _Source(_git(state, item, git), ".")
+            # Its top has a mode, too, which a symbolic --chmod changes.
+            rules = op.CopyRules(contents=not item.chmod)
+            yield _Source(_git(state, item, git), ".", rules=rules)
         elif name:
             tree = _download(state, item, op.HttpSource(source, name, item.checksum))
             yield _Source(tree, escape_glob(name), unpack=item.unpack is True)

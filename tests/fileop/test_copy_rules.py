@@ -61,6 +61,22 @@ def test_rules(
     assert bench.copy(*words, rules=rules) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "dest", "mode"), [({}, "/x", 0o700), ({}, "/x/", 0o755), ({"x/": ""}, "/x", 0o755)]
+)
+def test_a_mode_is_that_of_the_top_too(
+    bench: Bench, before: dict[str, str], dest: str, mode: int
+) -> None:
+    """As with the files of a git repository: that of a directory that is there, or is made for
+    them, stays."""
+    make(bench.source, DIR)
+    make(bench.dest, before)
+    bench.copy(".", dest, chmod="go=", rules=CopyRules(contents=False))
+    names = ("x", "x/dir", "x/dir/one")
+    modes = [os.stat(os.path.join(bench.dest, name)).st_mode & 0o777 for name in names]
+    assert modes == [mode, 0o700, 0o600]
+
+
 def test_a_time_for_all(bench: Bench) -> None:
     make(bench.source, DIR)
     bench.copy("dir", "/x/y", rules=CopyRules(contents=False, time_ns=5_000_000_000))

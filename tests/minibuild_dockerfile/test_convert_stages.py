@@ -266,6 +266,21 @@ def test_a_named_context_takes_the_place_of_a_stage() -> None:
     assert config.config["Env"] == ["FROM=other", f"PATH={DEFAULT_PATH}", "Y=1"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "source", "contents"),
+    [
+        ("", "https://h/r.git", True),
+        ("--chmod=go=", "https://h/r.git", False),
+        ("--chmod=go=", "dir", True),
+    ],
+)
+def test_a_mode_for_git_is_that_of_its_top_too(flag: str, source: str, contents: bool) -> None:
+    (added,) = ops(File, f"FROM scratch\nADD {flag} {source} /x\n")
+    assert [action.rules.contents for action in added.actions if isinstance(action, Copy)] == [
+        contents
+    ]
+
+
 def test_remote_contexts() -> None:
     text = "FROM scratch\nCOPY a /\n"
     git = ops(GitSource, text, context=RemoteContext("https://h/r.git#main:sub"))
