@@ -22,7 +22,7 @@ def output(text: str) -> Output:
     dest = given.pop("dest", "")
     kind = given.pop("type", "")
     if not kind:
-        if not dest:
+        if not dest or given:
             raise UsageError(
                 f"--output {text} names no type", hint="add type=" + "|".join(OUTPUT_TYPES)
             )

@@ -273,6 +273,8 @@ def _check_folder(path: str) -> None:
             f"cannot write {path}: there is no directory {os.path.dirname(path)}",
             hint="make the directory first",
         )
+    if os.path.isdir(path):
+        raise UsageError(f"cannot write {path}: it is a directory", hint="name a file")
 
 
 def _write(path: str, text: str) -> None:

@@ -168,7 +168,9 @@ def _base_of(image: Image) -> str:
     name = image.manifest.annotations.get(BASE_NAME, "")
     digest = image.manifest.annotations.get(BASE_DIGEST, "")
     if not name:
-        raise UsageError("the image does not say what it was made on", hint="say it: --from BASE")
+        raise UsageError(
+            "the image does not say what it was made on", hint="name the old base: --from IMAGE"
+        )
     return (
         str(reference(name)._replace(tag="")).partition("@")[0] + f"@{digest}" if digest else name
     )

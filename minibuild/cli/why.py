@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, session: Session) -> None:
         if image:
             lines, data = _of_image(worker, records, image, f"/{path}")
         else:
-            build = _build(records, options.build)
+            build = records.find(options.build, os.getcwd())
             parts = known_parts(worker.cache, build)
             if what.startswith("/"):
                 lines, data = _of_path(worker, build, parts, what)
@@ -65,15 +65,6 @@ Answer = tuple[Sequence[str], Any]
 
 
 # --- Builds ---
-
-
-def _build(records: Records, word: str) -> BuildRecord:
-    folder = os.getcwd()
-    if word == "^0" and not records.here(folder):
-        raise UsageError(
-            "there is no record of a build", hint="build first; --no-record keeps none"
-        )
-    return records.find(word, folder)
 
 
 def _against(records: Records, build: BuildRecord, word: str) -> BuildRecord | None:

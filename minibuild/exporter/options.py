@@ -328,6 +328,6 @@ def _unknown(key: str, kind: OutputType) -> str:
     """What is to be said of an attribute that has no effect."""
     known = _KEYS[kind]
     if not (why := _REASONS.get(key, "")):
-        near = nearest(key, known, most=2)
+        near = nearest(key, ("type", "dest", *known), most=2)
         why = f"did you mean {near!r}?" if near else f"it has {', '.join(sorted(known)) or 'none'}"
     return f"output type={kind} has no attribute {key!r}, which is ignored; {why}"

@@ -157,7 +157,8 @@ def _class_member(pattern: str, at: int) -> tuple[str, int]:
 def _bad(pattern: str) -> DefinitionError:
     return DefinitionError(
         f"syntax error in pattern: {pattern}",
-        hint="a class needs its closing bracket, and a backslash something to escape",
+        hint="a class needs its closing bracket, and a backslash something to escape; "
+        'a list is written ["a", "b"], with double quotes and commas',
     )
 
 

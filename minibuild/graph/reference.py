@@ -25,6 +25,7 @@ _PATH = regex(f"{_COMPONENT}(?:/{_COMPONENT})*")
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = regex(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _TAG = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_LETTERS = "a name has small letters, digits, and single '.', '_', '-' between"
 _MAX_NAME = 255
 _ID_LENGTH = 64
 
@@ -109,11 +110,12 @@ def parse_reference(text: str) -> Reference:
         raise _invalid(text, f"{domain!r} is no registry")
     if not _PATH.fullmatch(path):
         if path.lower() != path:
+            small = _PATH.fullmatch(path.lower())
             raise DefinitionError(
                 f"invalid reference format: repository name ({path}) must be lowercase",
-                hint=f"write {rest.lower()}{text[len(rest) :]}",
+                hint=f"write {rest.lower()}{text[len(rest) :]}" if small else _LETTERS,
             )
-        raise _invalid(text, "a name has small letters, digits, and single '.', '_', '-' between")
+        raise _invalid(text, _LETTERS)
     if len(domain) + 1 + len(path) > _MAX_NAME:
         raise _invalid(text, f"the name is longer than {_MAX_NAME} characters")
     return Reference(domain, path, tag or ("" if digest else DEFAULT_TAG), digest)

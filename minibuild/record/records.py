@@ -186,6 +186,10 @@ class Records:
             builds, back = self.here(folder), int(word[1:] or "0")
             if back < len(builds):
                 return builds[back]
+            if not builds:
+                raise UsageError(
+                    "there is no record of a build", hint="build first; --no-record keeps none"
+                )
             raise UsageError(
                 f"there is no build {word}: {len(builds)} are kept here", hint=_SEE_BUILDS
             )

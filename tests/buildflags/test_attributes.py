@@ -93,6 +93,7 @@ BAD: list[tuple[Callable[[str], Any], str, str]] = [
     (a.fields, '"a"b', "quotation mark"),
     (o.output, "", "key=value"),
     (o.output, "name=x", "names no type"),
+    (o.output, "typ=oci,dest=x", "names no type"),
     (o.output, "type=oci,x", "key=value"),
     (o.output, "type=ocii,dest=x", "unknown output type"),
     (o.output, "type=local", "needs one"),

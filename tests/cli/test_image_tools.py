@@ -164,7 +164,9 @@ def test_rebase(run: Run, app: str) -> None:
 def test_rebase_of_another_image(run: Run, app: str) -> None:
     said = run("image", "rebase", app, "x", "--from", "base:2", "--onto", "base:1", code=7)
     assert "its lowest layers are others" in said
-    assert "say it: --from BASE" in run("image", "rebase", app, "x", "--onto=base:2", code=2)
+    assert "name the old base: --from IMAGE" in run(
+        "image", "rebase", app, "x", "--onto=base:2", code=2
+    )
 
 
 def test_validate_finds_damage(run: Run, app: str, root: str, tmp_path: Path) -> None:

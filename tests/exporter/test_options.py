@@ -55,6 +55,7 @@ def test_every_type_names_its_attributes(kind: OutputType) -> None:
     ("kind", "attribute", "says"),
     [
         ("oci", "compresion", "did you mean 'compression'?"),
+        ("oci", "dst", "did you mean 'dest'?"),
         ("oci", "annotation.", "it has attestation-inline,"),
         ("local", "annotation.a", "it has attestation-prefix,"),
         ("image", "prefer-nondist-layers", "layers are always written as"),

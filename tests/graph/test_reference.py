@@ -56,6 +56,7 @@ def test_no_names(text: str) -> None:
         ("Inv@lid", "not a sha256 digest: 'lid'", "a tag stands behind a colon"),
         ("MyApp", r"repository name \(library/MyApp\) must be lowercase", "write myapp"),
         ("r.io/Team/App:V1", r"repository name \(Team/App\) must be", "write r.io/team/app:V1"),
+        ("My App", r"repository name \(library/My App\) must be", "a name has small letters"),
         ("0a" * 32, "cannot specify 64-byte hexadecimal strings", "NAME@sha256:DIGEST"),
     ],
 )

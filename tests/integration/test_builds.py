@@ -56,6 +56,7 @@ def test_logs_are_shown_again(cli: Cli, context: str) -> None:
 
 
 def test_words_for_builds(cli: Cli, context: str, tmp_path: Path) -> None:
+    assert "there is no record of a build" in cli("builds", "show", code=2, cwd=context).stderr
     cli("build", "-q", "-t", "one", context)
     Path(context, "a").write_text("b\n")
     cli("build", "-q", "-t", "two", context)

@@ -106,6 +106,7 @@ SLIPS = {
     ),
     "nothing to push it as": (("--push",), "an image without a name cannot be pushed"),
     "no folder for the id": (("--iidfile", "/no/such/id"), "there is no directory /no/such"),
+    "a folder for the id": (("--iidfile", "/"), "cannot write /: it is a directory"),
     "no folder for metadata": (("--metadata-file", "/no/such/m"), "there is no directory /no/such"),
 }
 
