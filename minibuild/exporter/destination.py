@@ -177,6 +177,11 @@ def write_error(error: OSError, dest: str) -> HostError:
         hint = "free some space, or name a place on another disk"
     elif error.errno == errno.ENOENT:
         hint = "make the directory first"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "name a place that you may write to"
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else dest
-    shown = dest if os.path.basename(where).startswith(".") else where
+    # A file is written under another name, or without one in its folder, until it is whole.
+    folder = os.path.realpath(os.path.dirname(dest))
+    inner = os.path.basename(where).startswith(".") or os.path.realpath(where) == folder
+    shown = dest if inner else where
     return HostError(f"cannot write {shown}: {os.strerror(error.errno or 0)}", hint=hint)

@@ -119,7 +119,7 @@ def subordinate_ids() -> HostCheck:
         return HostCheck(name, True, "not needed: this process may map any id")
     if plan.way == "single":
         missing, advice = _why_single_id()
-        less = "builds work and record owners, but these keep no RUN from files of others"
+        less = "builds work and record owners, but a RUN may change files of them all"
         return HostCheck(name, False, f"one id only: {missing}", f"{less}; {advice}")
     problem = in_namespaces(lambda: None)
     if problem:

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from minibuild.linux.namespace import NamespaceRefused, needs_user_namespace
 
-SINGLE_ID = "this account has one id: owners are recorded, but keep no RUN from files of others"
+SINGLE_ID = "this account has one id: owners are recorded, but a RUN may change files of them all"
 NO_NAMESPACES = "there are no namespaces here: everything works but a RUN that is not cached"
 
 

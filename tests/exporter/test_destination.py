@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.exporter.destination import open_destination
+from minibuild.exporter.destination import open_destination, write_error
 
 ABLE = ["without a name", "with one"]
 
@@ -96,3 +96,22 @@ def test_many_at_once(tmp_path: Path) -> None:
     assert failed == []
     assert os.listdir(tmp_path) == ["a.tar"]
     assert (tmp_path / "a.tar").read_text().startswith("whole ")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "says", "hint"),
+    [
+        (errno.EACCES, "/etc", "cannot write /etc/x.tar: Permission", "that you may write to"),
+        (errno.EROFS, "/etc/.x.tar.part", "cannot write /etc/x.tar: Read-only", "you may write"),
+        (errno.EACCES, "/etc/x.tar/a", "cannot write /etc/x.tar/a: Permission", "you may write"),
+        (errno.ENOSPC, None, "cannot write /etc/x.tar: No space", "another disk"),
+        (errno.ENOENT, "/etc", "cannot write /etc/x.tar: No such", "make the directory"),
+    ],
+)
+def test_an_error_names_what_was_asked_for(
+    number: int, name: str | None, says: str, hint: str
+) -> None:
+    """And not the folder or the file in which its bytes are until it is whole."""
+    error = write_error(OSError(number, os.strerror(number), name), "/etc/x.tar")
+    assert error.message.startswith(says)
+    assert hint in error.hint
