@@ -128,7 +128,8 @@ def _check_subdir(folder: str, op: GitSource) -> None:
 
 
 def _forget_git(folder: str) -> None:
-    """Remove the folder of git, and the files that lead submodules to theirs in it."""
+    """Remove the folder of git, and the files that lead submodules to theirs in it. BuildKit keeps
+    these: they name a place in its own store, another one each time."""
     from shutil import rmtree
 
     rmtree(os.path.join(folder, ".git"))
