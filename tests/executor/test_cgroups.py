@@ -136,7 +136,9 @@ def test_where_there_are_no_cgroups(tmp_path: Path) -> None:
 def test_a_bomb_ends_with_its_step() -> None:
     """Hundreds of processes that make others are gone as soon as the step is cancelled."""
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
-    script = f"bomb() {{ : {mark}; sleep 0.05; bomb & bomb & }}; bomb; sleep 1000"
+    # 256 of them, and no more: without a limit they would fill the machine if it is busy.
+    last = "[ $1 = 0 ] && while :; do sleep 0.1; done"
+    script = f"bomb() {{ : {mark}; {last}; for n in 1 2; do bomb $(($1-1)) & done; wait; }}; bomb 8"
     step = sh(script, limits=())
     found = run(account("own"), [Case(step, cancel_after_s=0.6)], fresh=True)[0]
     assert found.error[0] == "Cancelled"
