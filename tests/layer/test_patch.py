@@ -180,7 +180,7 @@ def test_what_is_long_is_told_of_at_once(tmp_path: Path, large: Layer) -> None:
 
 
 def test_a_piece_that_was_taken_does_not_grow(tmp_path: Path, old: Layer) -> None:
-    """What is written next is one of its own, although it lies behind it."""
+    """What is written next is a piece of its own, although it comes right after it."""
     taker = _Taker()
     with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
         for size in (1 << 20, 10, 1 << 20, 1, 1):
