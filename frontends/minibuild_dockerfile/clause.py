@@ -6,12 +6,11 @@ Read next: `grammar`.
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 from minibuild.errors import Span
 from minibuild.graph.spelling import did_you_mean
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.instructions import Flag, Head
+from minibuild_dockerfile.instructions import FLAGS, Flag, FlagKind, Head
 from minibuild_dockerfile.limits import check_words
 from minibuild_dockerfile.lines import Locate, Logical
 from minibuild_dockerfile.split import Split
@@ -23,26 +22,6 @@ from minibuild_dockerfile.words import (
     split_separated,
     split_words,
 )
-
-FlagKind = Literal["text", "texts", "bool"]
-"""A flag with a value, one that may come several times, one that is true when it stands alone."""
-
-
-_TRANSFER: dict[str, FlagKind] = {
-    "chown": "text",
-    "chmod": "text",
-    "link": "bool",
-    "exclude": "texts",
-}
-_TIMES = ("interval", "timeout", "start-period", "start-interval")
-_FLAGS: dict[str, dict[str, FlagKind]] = {
-    "COPY": {"from": "text", **_TRANSFER, "parents": "bool"},
-    "ADD": {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"},
-    "RUN": {"mount": "texts", "network": "text", "security": "text", "device": "texts"},
-    "FROM": {"platform": "text"},
-    "HEALTHCHECK": {**dict.fromkeys(_TIMES, "text"), "retries": "text"},
-}
-"""The flags of instructions; others have none."""
 
 
 class Clause:
@@ -98,7 +77,7 @@ class Clause:
 
     def head(self) -> Head:
         """What all instructions have, with the flags, which are known and rightly used."""
-        known = _FLAGS.get(self.instruction, {})
+        known = FLAGS.get(self.instruction, {})
         found = tuple(self.flag(piece, known) for piece in self.pieces)
         seen: set[str] = set()
         for flag in found:
@@ -118,7 +97,7 @@ class Clause:
             near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
             may_be = ", ".join("--" + other for other in known)
             hint = f"{self.instruction} takes {may_be or 'no flags'}"
-            if takers := [other for other, flags in _FLAGS.items() if name in flags]:
+            if takers := [other for other, flags in FLAGS.items() if name in flags]:
                 hint = f"--{name} is for {' and '.join(takers)}; {hint}"
             raise self.error(f"unknown flag: --{name}{near}", hint, span)
         if known[name] == "bool":

@@ -2,7 +2,7 @@
 
 Comes in: nothing, these are the words the two halves of the frontend share. `parse` makes them
 from text and knows nothing of images; `convert` turns them into a graph and never looks at text.
-Goes out: one NamedTuple for each instruction of the Dockerfile reference.
+Goes out: one NamedTuple for each instruction of the Dockerfile reference, and the flags of each.
 Read next: `parse` for how they come about, `expand` for what becomes of `$NAME` in them.
 
 Every string holds what stands in the file, quotes and `$` included, unless its comment says
@@ -22,6 +22,25 @@ from typing import Literal
 from minibuild.errors import SourceText, Span
 from minibuild.graph.op import Network, Security
 from minibuild.startup.tuples import NamedTuple
+
+FlagKind = Literal["text", "texts", "bool"]
+"""A flag with a value, one that may come several times, one that is true when it stands alone."""
+
+_TRANSFER: dict[str, FlagKind] = {
+    "chown": "text",
+    "chmod": "text",
+    "link": "bool",
+    "exclude": "texts",
+}
+_TIMES = ("interval", "timeout", "start-period", "start-interval")
+FLAGS: dict[str, dict[str, FlagKind]] = {
+    "COPY": {"from": "text", **_TRANSFER, "parents": "bool"},
+    "ADD": {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"},
+    "RUN": {"mount": "texts", "network": "text", "security": "text", "device": "texts"},
+    "FROM": {"platform": "text"},
+    "HEALTHCHECK": {**dict.fromkeys(_TIMES, "text"), "retries": "text"},
+}
+"""The flags of instructions; others have none."""
 
 
 class Flag(NamedTuple):
