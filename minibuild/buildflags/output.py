@@ -5,7 +5,7 @@ it. Read next: `exporter.options`, for the attributes of each type.
 """
 
 import os
-from typing import cast, get_args
+from typing import assert_never, cast, get_args
 
 from minibuild.buildflags.attributes import attributes
 from minibuild.errors import UsageError
@@ -46,8 +46,14 @@ def _unknown(kind: str) -> UsageError:
 
 def writes_file(output: Output) -> bool:
     """Whether an output is one file, or a stream."""
-    as_tar = output.attributes.get("tar", "true") != "false"
-    return output.type == "tar" or (output.type in ("oci", "docker") and as_tar)
+    match output.type:
+        case "tar":
+            return True
+        case "oci" | "docker":
+            return output.attributes.get("tar", "true") != "false"
+        case "image" | "registry" | "local" | "cacheonly":
+            return False
+    assert_never(output.type)
 
 
 def checked_output(output: Output) -> Output:

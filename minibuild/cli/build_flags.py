@@ -6,10 +6,12 @@ request, and `foreign_flags` for what is missing.
 """
 
 import argparse
+from typing import get_args
 
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import add_registry_flags
 from minibuild.progress.select import MODES
+from minibuild.session.request import OutputType
 
 _HABITS = {
     "--compress": "",
@@ -57,10 +59,8 @@ def add_build_flags(made: Parser) -> None:
     )
     made.switch("--no-cache", "run every step again")
     made.values("--no-cache-filter STAGE,...", "run the steps of stages again")
-    made.values(
-        "-o --output DEST",
-        "DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
-    )
+    types = "|".join(get_args(OutputType))
+    made.values("-o --output DEST", f"DIR, - (a tar), or type={types},dest=PATH,...")
     made.switch("--squash", "one layer for all that is above the base")
     made.switch("--push", "push the image to its registry, as -o type=registry")
     said = "hand the image to a container engine of this machine"
