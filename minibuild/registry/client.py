@@ -16,7 +16,7 @@ from minibuild.registry.auth import Authoriser
 from minibuild.registry.credentials import Credentials
 from minibuild.registry.errors import refusal
 from minibuild.registry.hosts import Endpoint, Hosts
-from minibuild.registry.patience import Patience
+from minibuild.registry.patience import Attempts, Patience
 from minibuild.registry.transport import Body, Transport, discard, read_all
 from minibuild.registry.unreachable import Unreachable, no_address, reason
 from minibuild.session.request import RegistryAccess
@@ -75,7 +75,7 @@ class RegistryClient:
             given = {**call.headers, **({"Authorization": sent} if sent else {})}
             tls = endpoint.tls if ours else self.hosts.tls(host)
             response = self.transport.request(
-                call.method, url, tls, given, call.body, attempts=1 if call.once else 0
+                call.method, url, tls, given, call.body, most=1 if call.once else 0
             )
             if response.status in call.expected:
                 return response
@@ -111,18 +111,19 @@ class RegistryClient:
         self, endpoint: Endpoint, call: RegistryRequest, limit: int
     ) -> "tuple[BaseHTTPResponse, bytes]":
         """A response, and its body of up to `limit` bytes; one that is cut is asked for again."""
-        patience, attempt, silences = self.transport.patience, 1, 0
+        attempts = self.attempts()
         while True:
             response = self.call(endpoint, call)
             try:
                 return response, read_all(response, limit, endpoint.host)
             except Unreachable as error:
-                silences += error.silent
-                last = attempt >= patience.attempts or silences >= patience.silences
-                if last or not error.temporary:
+                if not error.temporary or not attempts.failed(silent=error.silent):
                     raise
-            self.transport.pause(attempt)
-            attempt += 1
+            attempts.pause()
+
+    def attempts(self) -> Attempts:
+        """As many attempts as there is patience for."""
+        return Attempts(self.transport.patience)
 
     def url(self, endpoint: Endpoint, path: str) -> str:
         """The whole URL of a path in a repository, or of a location that the registry gave."""
@@ -147,7 +148,7 @@ class RegistryClient:
         for scheme in endpoint.schemes:
             url = f"{scheme}://{endpoint.host}/v2/"
             try:
-                response = self.transport.request("GET", url, endpoint.tls, {}, attempts=1)
+                response = self.transport.request("GET", url, endpoint.tls, {}, most=1)
             except Unreachable as error:
                 failures.append(error)
                 continue

@@ -1,8 +1,8 @@
-"""How long a server is waited for, and when it is given up.
+"""How long a server is waited for, how often it is asked, and when it is given up.
 
 Comes in: an event that says that the build is cancelled, and the seconds that a person set; then,
 how long each read and write waited, and how many bytes came of it. Goes out: the limits that
-`transport` and `pull` keep; an event when next to nothing comes for some seconds, so that people
+all transfers keep; an event when next to nothing comes for some seconds, so that people
 see what a build waits for; and `Stalled` when that has gone on for too long. Silence has a time-out
 of its own, that of the socket: but a byte a second is no silence, and would never end.
 Read next: `connection`, `transport`.
@@ -45,6 +45,11 @@ class Patience(NamedTuple):
     stall_s: float = STALL_S
     report: Report = silent
 
+    def pause(self, failures: int, asked_s: float = 0.0) -> None:
+        """Wait after so many failures: longer each time, and as long as the server asks."""
+        pause_s = min(self.pause_s * 2 ** (failures - 1), self.longest_pause_s)
+        self.sleep(max(pause_s, asked_s))
+
 
 def patient(
     cancelled: threading.Event, stall_s: float = STALL_S, report: Report = silent
@@ -64,6 +69,26 @@ def patient(
         stall_s=stall_s,
         report=report,
     )
+
+
+class Attempts:
+    """The attempts at one thing: whether there is patience for another, and how long to wait before
+    it. The counts are for those who see that something comes, and hope again."""
+
+    def __init__(self, patience: Patience, most: int = 0) -> None:
+        self._patience = patience
+        self._most = most or patience.attempts
+        self.failures = self.silences = 0
+
+    def failed(self, *, silent: bool = False) -> bool:
+        """Count a failure. Returns whether to try again."""
+        self.failures += 1
+        self.silences += silent
+        return self.failures < self._most and self.silences < self._patience.silences
+
+    def pause(self, asked_s: float = 0.0) -> None:
+        """Wait before the next attempt."""
+        self._patience.pause(max(self.failures, 1), asked_s)
 
 
 class Stalled(TimeoutError):

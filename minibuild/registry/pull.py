@@ -22,7 +22,7 @@ from minibuild.registry.client import RegistryClient, RegistryRequest, first_ans
 from minibuild.registry.errors import Refused
 from minibuild.registry.glance import glance
 from minibuild.registry.hosts import Endpoint
-from minibuild.registry.patience import Patience, patient
+from minibuild.registry.patience import Attempts, Patience, patient
 from minibuild.registry.transport import discard, read_all
 from minibuild.registry.unreachable import explain, reason, stalled
 from minibuild.session.request import RegistryAccess
@@ -200,13 +200,9 @@ class RemoteBlobs(BlobSource):
         """The host that is asked first."""
         return self._endpoints[0].host
 
-    def pause(self, attempt: int, silences: int) -> bool:
-        """Wait before going on with a broken transfer; whether there is any patience left."""
-        patience = self._client.transport.patience
-        if attempt >= patience.attempts or silences >= patience.silences:
-            return False
-        self._client.transport.pause(attempt)
-        return True
+    def attempts(self) -> Attempts:
+        """How often to go on with a broken transfer."""
+        return self._client.attempts()
 
     def broken(self, error: Exception, left: int) -> RegistryError:
         """The error for a transfer that broke off and could not be taken up again."""
@@ -239,8 +235,7 @@ class _Stream(io.RawIOBase):
         self._blobs = blobs
         self._descriptor = descriptor
         self._at = offset
-        self._failures = 0
-        self._silences = 0
+        self._attempts = blobs.attempts()
         self._came = 0
         self._response: BaseHTTPResponse | None = None
         self._response = self._ask()
@@ -259,19 +254,19 @@ class _Stream(io.RawIOBase):
                     raise urllib3.exceptions.ProtocolError("it ended early")
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 self._drop()
-                self._failures += 1
-                self._silences += isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                silent = isinstance(error, urllib3.exceptions.ReadTimeoutError)
                 stalls = self._came < _HOPE_BYTES and stalled(error, self._blobs.host)
-                if stalls or not self._blobs.pause(self._failures, self._silences):
+                if stalls or not self._attempts.failed(silent=silent):
                     left = self._descriptor.size - self._at
                     raise self._blobs.broken(error, left) from None
+                self._attempts.pause()
                 continue
             # As long as something comes, there is hope; silence in between takes more of it.
             self._came += len(data)
             if data:
-                self._failures = 0
+                self._attempts.failures = 0
             if self._came >= _HOPE_BYTES:
-                self._silences = 0
+                self._attempts.silences = 0
             self._at += len(data)
             return data
 

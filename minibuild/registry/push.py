@@ -79,8 +79,8 @@ class Repository:
         if session == "mounted":
             self._meter(descriptor, descriptor.size, done=True, how="mounted")
             return "mounted"
-        transport = self._client.transport
-        for attempt in range(1, transport.patience.attempts + 1):
+        attempts = self._client.attempts()
+        while True:
             try:
                 opened = session or self._session(self._post("blobs/uploads/"))
                 opened.send(descriptor, source)
@@ -88,11 +88,10 @@ class Repository:
             except (Unreachable, Refused) as error:
                 lost = isinstance(error, Refused) and error.status in (404, 416, *TEMPORARY)
                 again = lost or (isinstance(error, Unreachable) and error.temporary)
-                if not again or attempt == transport.patience.attempts:
+                if not again or not attempts.failed():
                     raise
-            # The session is lost: a new one.
-            transport.pause(attempt)
-            session = None
+            attempts.pause()
+            session = None  # It is lost: a new one.
         self._meter(descriptor, descriptor.size, done=True)
         return "sent"
 
@@ -173,15 +172,15 @@ class Repository:
 
         The transport tries again what is temporary by its status; `Refused` knows of more.
         """
-        transport = self._client.transport
-        for attempt in range(1, transport.patience.attempts):
+        attempts = self._client.attempts()
+        while True:
             try:
                 return self._client.call(self._endpoint, call)
             except Refused as error:
-                if call.once or error.status in TEMPORARY or not error.temporary:
+                again = error.temporary and error.status not in TEMPORARY and not call.once
+                if not again or not attempts.failed():
                     raise
-            transport.pause(attempt)
-        return self._client.call(self._endpoint, call)
+            attempts.pause()
 
 
 def push_image(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from minibuild.errors import BuildError, RegistryError
 from minibuild.graph.address import parse_address, same_host
 from minibuild.registry.hosts import Tls
-from minibuild.registry.patience import Patience
+from minibuild.registry.patience import Attempts, Patience
 from minibuild.registry.unreachable import (
     Unreachable,
     explain,
@@ -59,36 +59,29 @@ class Transport:
         headers: Mapping[str, str],
         body: Body = None,
         *,
-        attempts: int = 0,
+        most: int = 0,
     ) -> "BaseHTTPResponse":
         """The answer to a request, whatever it says. Raises `Unreachable` if there is none.
 
-        A status that is temporary is only returned when all attempts gave one, or when the server
-        asks for more patience than there is.
+        A status that is temporary is only returned when all attempts gave one (`most` of them, if
+        that is given), or when the server asks for more patience than there is.
         """
-        attempts, silences = attempts or self.patience.attempts, 0
-        for attempt in range(1, attempts + 1):
+        attempts = Attempts(self.patience, most)
+        while True:
             try:
                 response = self._once(method, url, tls, headers, body)
             except Unreachable as error:
-                silences += error.silent
-                if attempt == attempts or not error.temporary or silences >= self.patience.silences:
+                if not error.temporary or not attempts.failed(silent=error.silent):
                     raise
-                self.pause(attempt)
+                attempts.pause()
                 continue
-            if response.status not in TEMPORARY or attempt == attempts:
+            if response.status not in TEMPORARY or not attempts.failed():
                 return response
             asked_s = retry_after_s(response)
             if asked_s > self.patience.longest_pause_s:
                 return response
             discard(response)
-            self.pause(attempt, asked_s)
-        raise AssertionError("the last attempt returns or raises")
-
-    def pause(self, attempt: int, asked_s: float = 0.0) -> None:
-        """Wait before the next attempt: longer each time, and as long as the server asks."""
-        pause_s = min(self.patience.pause_s * 2 ** (attempt - 1), self.patience.longest_pause_s)
-        self.patience.sleep(max(pause_s, asked_s))
+            attempts.pause(asked_s)
 
     def _once(
         self, method: str, url: str, tls: Tls, headers: Mapping[str, str], body: Body

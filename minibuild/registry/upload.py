@@ -57,7 +57,7 @@ class UploadSession:
 
     def _send_parts(self, descriptor: Descriptor, source: BlobSource) -> None:
         """Send the bytes; after an interruption, those that the registry has not got yet."""
-        transport, failures = self._client.transport, 0
+        attempts = self._client.attempts()
         while self._offset < descriptor.size:
             length = descriptor.size - self._offset
             if self._chunk_bytes:
@@ -65,17 +65,18 @@ class UploadSession:
             before = self._offset
             try:
                 self._append(descriptor, source, length)
-                failures = 0
+                attempts.failures = 0
             except (Unreachable, Refused) as error:
                 if isinstance(error, Refused) and error.status not in (416, *TEMPORARY):
                     raise
                 if isinstance(error, Unreachable) and not error.temporary:
                     raise
                 self._ask()  # raises if the session is lost
-                failures = 0 if self._offset > before else failures + 1
-                if failures >= transport.patience.attempts:
+                if self._offset > before:
+                    attempts.failures = 0
+                elif not attempts.failed():
                     raise
-                transport.pause(failures or 1)
+                attempts.pause()
 
     def _follow(self, response: "BaseHTTPResponse") -> None:
         location = response.headers.get("Location", "")

@@ -220,8 +220,8 @@ class RegistryPlace(Place):
     def wait(self, attempt: int = 0) -> None:
         from random import uniform
 
-        transport = self._registry.client.transport
+        patience = self._registry.client.transport.patience
         if attempt:
-            transport.pause(attempt)
+            patience.pause(attempt)
         else:
-            transport.patience.sleep(uniform(*_MOMENT_S))
+            patience.sleep(uniform(*_MOMENT_S))
