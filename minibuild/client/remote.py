@@ -25,7 +25,7 @@ from minibuild.client.layouts import cache_export, cache_import, give_names, sto
 from minibuild.client.outputs import file_send
 from minibuild.client.progress import Listener
 from minibuild.client.session import lending, open_session
-from minibuild.client.stores import content
+from minibuild.client.stores import layouts
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import (
     BuildError,
@@ -82,7 +82,7 @@ def build_remotely(
             **lending(SecretReader(request.secrets), agents, logins),
             **file_sync(_folders(request)),
             **file_send(outputs),
-            **content(stores),
+            **layouts(stores),
         }
         with open_session(connection, session, services, _shared_key(request)):
             remote = _Remote(connection, request, session, cancelled, os.urandom(12).hex())

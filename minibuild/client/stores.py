@@ -12,70 +12,33 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from minibuild.buildkit import content
 from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import ALREADY_EXISTS, NOT_FOUND, Failure, api_type
 from minibuild.client.session import Services
-from minibuild.digest import InvalidDigest, digest_hex, parse_digest
+from minibuild.startup.tuples import NamedTuple
 
-_STORE = "buildkit-attachable-store-id"
 _COMMIT = 2
-_CHUNK_BYTES = 1 << 20
 
 
-def content(folders: Mapping[str, str]) -> Services:
+def layouts(folders: Mapping[str, str]) -> Services:
     """The service, for layouts by the names of their stores."""
     stores = _Stores(folders)
     write = Method(stores.write, "ContentWriteRequest", streams=True, takes_many=True)
-    return {
-        "containerd.services.content.v1.Content": {
-            "Info": Method(stores.info, "ContentInfoRequest"),
-            "Read": Method(stores.read, "ContentReadRequest", streams=True),
-            "Write": write,
-        }
-    }
+    return {content.NAME: {**content.reading(stores.place), "Write": write}}
 
 
-class _Stores:
+class _Stores(NamedTuple):
     """The calls of the service."""
 
-    def __init__(self, folders: Mapping[str, str]) -> None:
-        self._folders = folders
+    folders: Mapping[str, str]
 
-    def _blob(self, call: ServerCall, digest: str) -> str:
+    def place(self, call: ServerCall, name: str) -> str:
         """Where a blob lies, or would. Raises `Failure`."""
-        store = call.metadata.get(_STORE, [""])[0]
-        if store not in self._folders:
+        store = call.metadata.get(content.STORE, [""])[0]
+        if store not in self.folders:
             raise Failure(f"unknown store {store!r}", NOT_FOUND)
-        try:
-            name = digest_hex(parse_digest(digest))
-        except InvalidDigest as error:
-            raise Failure(str(error)) from None
-        return os.path.join(self._folders[store], "blobs", "sha256", name)
-
-    def _size(self, path: str, digest: str) -> int:
-        try:
-            return os.stat(path).st_size
-        except FileNotFoundError:
-            raise Failure(f"content {digest}: not found", NOT_FOUND) from None
-
-    def info(self, request: Any, call: ServerCall) -> Any:
-        """How large a blob is. Raises `Failure`."""
-        answer = api_type("ContentInfoResponse")()
-        answer.info.digest = request.digest
-        answer.info.size = self._size(self._blob(call, request.digest), request.digest)
-        return answer
-
-    def read(self, request: Any, call: ServerCall) -> Iterator[Any]:
-        """The bytes of a blob, from an offset on; `size` 0 is all of them. Raises `Failure`."""
-        path = self._blob(call, request.digest)
-        size = self._size(path, request.digest)
-        position = request.offset
-        end = min(size, position + request.size) if request.size else size
-        with open(path, "rb") as file:
-            file.seek(position)
-            while position < end and (data := file.read(min(_CHUNK_BYTES, end - position))):
-                yield api_type("ContentReadResponse")(offset=position, data=data)
-                position += len(data)
+        return os.path.join(self.folders[store], "blobs", "sha256", name)
 
     def write(self, _: None, call: ServerCall) -> Iterator[Any]:
         """Take one blob: each message is answered with how far it has come. Raises `Failure`."""
@@ -83,7 +46,7 @@ class _Stores:
         try:
             for request in call:
                 if incoming is None:
-                    path = self._blob(call, request.expected)
+                    path = self.place(call, content.blob_name(request.expected))
                     if os.path.exists(path):
                         raise Failure(f"content {request.expected}: already exists", ALREADY_EXISTS)
                     incoming = _Incoming(path, request.total)

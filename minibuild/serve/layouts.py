@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from minibuild.buildkit.content import CHUNK_BYTES, NAME, STORE
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import api_type
 from minibuild.digest import Digest, digest_strings, parse_digest
@@ -27,11 +28,8 @@ from minibuild.serve.session import Session
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
 
-_READ = "/containerd.services.content.v1.Content/Read"
-_INFO = "/containerd.services.content.v1.Content/Info"
-_WRITE = "/containerd.services.content.v1.Content/Write"
+_READ, _INFO, _WRITE = (f"/{NAME}/{call}" for call in ("Read", "Info", "Write"))
 _STAT, _DATA, _COMMIT = range(3)
-_CHUNK_BYTES = 1 << 20
 _BLOBS = "blobs/sha256"
 _LAYOUT = "oci-layout://"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -88,11 +86,11 @@ def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
     request = api_type("ContentWriteRequest")
     total = os.path.getsize(path)
 
-    call = session.open(_WRITE, "ContentWriteResponse", [("buildkit-attachable-store-id", store)])
+    call = session.open(_WRITE, "ContentWriteResponse", [(STORE, store)])
     call.send(request(action=_STAT, ref=f"blob-{digest}", total=total, expected=digest))
     position = 0
     with open(path, "rb") as file:
-        while data := file.read(_CHUNK_BYTES):
+        while data := file.read(CHUNK_BYTES):
             if not call.send(request(action=_DATA, offset=position, data=data)):
                 break  # It says why at its end.
             position += len(data)
@@ -105,7 +103,7 @@ class _ClientBlobs(BlobSource):
 
     def __init__(self, session: Session, store: str) -> None:
         self._session = session
-        self._metadata = [("buildkit-attachable-store-id", store)]
+        self._metadata = [(STORE, store)]
 
     def size(self, digest: Digest) -> int:
         """How large a blob is. Raises `Failure`."""
@@ -121,7 +119,7 @@ class _ClientBlobs(BlobSource):
             api_type("ContentReadRequest")(digest=descriptor.digest, offset=offset, size=size)
         )
         call.finish()
-        return io.BufferedReader(_Incoming(call), _CHUNK_BYTES)
+        return io.BufferedReader(_Incoming(call), CHUNK_BYTES)
 
 
 class _Incoming(io.RawIOBase):

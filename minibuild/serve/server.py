@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from minibuild.buildkit import content
 from minibuild.buildkit.dispatch import services
 from minibuild.buildkit.rpc import check_installed
 from minibuild.serve import blobs, bridge, control
@@ -62,7 +63,7 @@ def _call_server(builder: Builder) -> CallServer:
     found = {
         control.NAME: control.Control(builder).methods(),
         bridge.NAME: bridge.Bridge(builder).methods(),
-        blobs.NAME: blobs.Blobs(builder.root).methods(),
+        content.NAME: blobs.Blobs(builder.root).methods(),
     }
     return CallServer(dict(services(found)))
 
