@@ -11,7 +11,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, Mkdir, Mkfile, Rm, Symlink
 from tests.fileop.trees import DIR, USERS, Bench, make, modes, opened, owners, tell
-from tests.support.descriptors import open_descriptors
+from tests.support.descriptors import open_descriptors, opened_since
 
 # --- where things go ---
 
@@ -261,4 +261,4 @@ def test_no_descriptor_is_left_open(bench: Bench) -> None:
             bench.copy(*words)
         except BuildError:
             pass
-    assert open_descriptors() == before
+    assert not opened_since(before)

@@ -27,7 +27,7 @@ from minibuild.layer.tar_format import TarEntry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
-from tests.support.descriptors import open_descriptors
+from tests.support.descriptors import open_descriptors, opened_since
 
 Files = list[tuple[str, int, int]]
 """Names, sizes, and what tells the data."""
@@ -377,5 +377,5 @@ def test_descriptors_are_closed(store: Store) -> None:
             writer.write(header(TarEntry(name, "file", size=size)))
             writer.write(data_of(size, seed) + bytes(padding(size)))
         raise RuntimeError
-    assert open_descriptors() == before
+    assert not opened_since(before)
     assert os.listdir(store.path("ingest")) == []

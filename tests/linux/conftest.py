@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux.tree_writer import TreeWriter
-from tests.support.descriptors import open_descriptors
+from tests.support.descriptors import open_descriptors, opened_since
 
 
 @pytest.fixture
@@ -24,5 +24,5 @@ def tree(root: Path) -> Iterator[TreeWriter]:
     before = open_descriptors()
     with TreeWriter(fd) as writer:
         yield writer
-    assert open_descriptors() == before
+    assert not opened_since(before)
     os.close(fd)

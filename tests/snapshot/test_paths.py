@@ -454,7 +454,7 @@ def test_trees_deeper_than_a_process_may_have_files(world: World) -> None:
     base = world.layer(None, write("x"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = open_descriptors()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 150, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(opened) + 150, hard))
     try:
         merged = world.merge(base, deep)
         child = world.snapshots.prepare(merged)

@@ -11,6 +11,7 @@ from minibuild.errors import BuildError, Cancelled
 from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.solver.schedule import Declined, Done, Scheduler
+from tests.support.threads import started_since
 
 
 def step(name: str, *inputs: Vertex) -> Vertex:
@@ -74,7 +75,7 @@ def test_independent_vertices_run_at_once_up_to_jobs() -> None:
 
 def test_what_is_quick_starts_no_thread() -> None:
     top = step("b", step("a"))
-    before = threading.active_count()
+    before = threading.enumerate()
     scheduler: Scheduler[str, None] = Scheduler(
         lambda vertex, done: "quick",
         lambda waiting: pytest.fail("not asked for"),
@@ -82,16 +83,16 @@ def test_what_is_quick_starts_no_thread() -> None:
         4,
     )
     assert set(scheduler.run(topological([top])).values()) == {"quick"}
-    assert threading.active_count() == before
+    assert not started_since(before)
 
 
 def test_work_starts_once_with_all_that_waits_and_before_there_are_threads() -> None:
     base = step("base")
     top = step("top", step("left", base), step("right", base))
-    before, started = threading.active_count(), []
+    before, started = threading.enumerate(), []
 
     def start(waiting: Sequence[Declined[int]]) -> Callable[[Declined[int], Done[str]], str]:
-        assert threading.active_count() == before
+        assert not started_since(before)
         started.append([(declined.vertex.note.name, declined.hint) for declined in waiting])
         return lambda declined, done: declined.vertex.note.name
 
@@ -172,11 +173,11 @@ def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
     top = step("0")
     for n in range(1, 9):
         top = step(str(n), top)
-    before, seen = threading.active_count(), set()
+    before, seen = threading.enumerate(), set()
 
     def work(vertex: Vertex, done: Done[str]) -> str:
         seen.add(threading.get_ident())
-        assert threading.active_count() == before + 1
+        assert started_since(before) == [threading.current_thread()]
         # Of a program that ends in the midst of a build, it does not delay the end.
         assert threading.current_thread().daemon
         return vertex.note.name
@@ -184,7 +185,7 @@ def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
     run(top, work)
     assert len(seen) == 1
     assert threading.get_ident() not in seen
-    assert threading.active_count() == before
+    assert not started_since(before)
 
 
 def test_what_ends_well_after_a_failure_is_done() -> None:
