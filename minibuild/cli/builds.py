@@ -57,7 +57,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
             f"{b.seconds:.1f} s",
             _steps(b),
             ", ".join(b.tags) or "-",
-            _place(b),
+            why_text.place_of(b),
         ]
         for b in builds
     ]
@@ -72,14 +72,6 @@ def _steps(build: BuildRecord) -> str:
     if build.error:
         return "failed"
     return f"{len(build.ran)} ran of {sum(step.is_step for step in build.steps)}"
-
-
-def _place(build: BuildRecord) -> str:
-    target = str(build.data.get("target", ""))
-    file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
-    graph = not build.data.get("file") and build.data.get("source", {}).get("name") == "graph"
-    place = f"{build.context} (graph)" if graph else os.path.join(build.context, file)
-    return f"{place} ({target})" if target else place
 
 
 def _about(build: BuildRecord) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
 
 def _shown(build: BuildRecord) -> Iterator[str]:
     yield f"build {build.id}, {ago(build.started)}, {build.seconds:.1f} s: {_steps(build)}"
-    yield f"of {_place(build)}"
+    yield f"of {why_text.place_of(build)}"
     for name, value in build.data.get("build_args", {}).items():
         yield short(f"--build-arg {name}={value}")
     if build.error:

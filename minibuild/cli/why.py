@@ -87,7 +87,9 @@ def _of_steps(
 ) -> Answer:
     told = story(build, against, parts)
     if not what:
-        return list(why_text.whole(told, most)), why_text.as_data(told)
+        older = () if build.ran or not build.place else records.of_place(build.place)
+        working = next((b for b in older if b.ran and b.started < build.started), None)
+        return list(why_text.whole(told, most, working)), why_text.as_data(told)
     steps = steps_of(build, what)
     known = where_ran(records, build)
     lines: list[str] = []

@@ -3,6 +3,7 @@
 Comes in: what `minibuild.record` found out. Goes out: lines, and plain data for JSON.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,23 +29,41 @@ def seconds(step: RecordedStep) -> str:
     return f"{step.seconds:.1f} s"
 
 
+def name_of(build: BuildRecord) -> str:
+    """What people know a build by: its image, or else its definition."""
+    return short(next(iter(build.tags), "") or place_of(build))
+
+
+def place_of(build: BuildRecord) -> str:
+    """The path of its definition, and the stage."""
+    target = str(build.data.get("target", ""))
+    file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
+    graph = not build.data.get("file") and build.data.get("source", {}).get("name") == "graph"
+    place = f"{build.context} (graph)" if graph else os.path.join(build.context, file)
+    return f"{place} ({target})" if target else place
+
+
 # --- A story ---
 
 
-def whole(story: Story, most: int) -> Iterator[str]:
-    """All steps that ran, and why."""
+def whole(story: Story, most: int, working: BuildRecord | None = None) -> Iterator[str]:
+    """All steps that ran, and why. `working` is the last build of the same that ran any."""
     build, against = story.build, story.against
+    if build.again:
+        yield f"built again {ago(build.used)}: everything was cached"
     total = sum(step.is_step for step in build.steps)
     head = f"{len(story.told)} of {total} steps ran"
-    if build.error:
-        head = f"the build failed; {head}"
+    if total and not story.told and not build.error:
+        head = "everything was cached"
+    failed = " failed" if build.error else ","
+    head = f"build {build.id} of {name_of(build)}{failed} {ago(build.started)}: {head}"
     if against is not None:
         head += (
             f", compared with build {against.id} ({length(build.started - against.started)} before)"
         )
     yield head
-    if build.used > build.started + build.seconds + 1:
-        yield f"built again since, {ago(build.used)}: all cached"
+    if working is not None and working is not build:
+        yield f"the last that ran steps, {ago(working.started)}: minibuild why --build {working.id}"
     if against is None:
         yield "there is no earlier build of it to compare with"
         return
@@ -212,6 +231,8 @@ def as_data(story: Story) -> Any:
     """The whole story."""
     return {
         "build": story.build.id,
+        "started": story.build.started,
+        "used": story.build.used,
         "against": story.against.id if story.against else None,
         "error": story.build.error,
         "steps": sum(step.is_step for step in story.build.steps),

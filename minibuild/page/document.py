@@ -82,7 +82,7 @@ def summary(found: Facts) -> Html:
     parts = [f"<p><strong>{said}</strong></p>"]
     if build.error:
         parts.append(f'<p class="error">{words(build.error)}</p>')
-    if build.used > build.started + build.seconds + 1:
+    if build.again:
         parts.append(f"<p>Built again on {_date(build.used)}: all steps were cached.</p>")
     rows = [("built", _date(build.started)), ("of", words(build.context))]
     for output in build.outputs:

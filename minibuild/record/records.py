@@ -25,6 +25,9 @@ from minibuild.startup.tuples import NamedTuple
 _MAX_BYTES = 64 << 20
 """What a record may unpack to; that of a thousand steps, with all logs, is a fraction."""
 
+_SAME_S = 0.03
+"""Times that are this near are the same: filesystems and JSON round them. No build is so fast."""
+
 STEPS = ("exec", "file", "diff")
 """The kinds of vertices that people call steps."""
 
@@ -128,6 +131,11 @@ class BuildRecord(NamedTuple):
     def seconds(self) -> float:
         """How long it took."""
         return float(self.data.get("seconds", 0))
+
+    @property
+    def again(self) -> bool:
+        """Whether a later build came to the same, and found everything in the cache."""
+        return self.used > self.started + self.seconds + _SAME_S
 
     @property
     def ran(self) -> list[RecordedStep]:

@@ -47,10 +47,11 @@ def write(
     request, source = recorder.request, recorder.source
     mask = mask_of(request, source.text, vertices)
     name = f"{time.time_ns():016x}-{total}"
+    ended = time.time()
     made_here = {
         **document_of(request, source, recorder.context, recorder.began),
         "id": build_id(os.path.basename(folder), name),
-        "seconds": round(time.time() - recorder.began, 3),
+        "seconds": round(ended - recorder.began, 3),
         "error": "" if error is None else str(error),
         "vertices": _rows(recorder, vertices, results),
         "outputs": [] if made is None else _outputs(recorder, vertices, made),
@@ -62,6 +63,7 @@ def write(
     path = os.path.join(folder, name)
     with replacing(path, f"{path}.tmp", mode=0o600) as file:
         file.write(data)
+    os.utime(path, (ended, ended))  # A later time says that a build came to the same.
     remove_surplus(recorder.folder, folder)
 
 
