@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from minibuild.buildflags.attributes import attributes
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.session.request import Attestations
 
 FIELDS = {
@@ -47,13 +48,13 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
     if known is None:
         raise UsageError(
             f"{what}: unknown type {kind!r}" if kind else f"{what} has no type",
-            hint="write type=provenance,mode=min|max or type=sbom",
+            hint=one_of(kind, FIELDS),
         )
     more = {key: value for key, value in given.items() if key not in known}
     scans = kind == "sbom" and given.get(_GENERATOR)
     if more and not scans:  # An image that scans has settings of its own.
-        hint = "the keys are " + ", ".join(sorted(known))
-        raise UsageError(f"{what}: unknown field {next(iter(more))!r}", hint=hint)
+        key = next(iter(more))
+        raise UsageError(f"{what}: unknown field {key!r}", hint=one_of(key, sorted(known)))
     enabled = not truth(given.get("disabled", "false"), "disabled")
     if kind == "sbom":
         generator = given.get(_GENERATOR, "") if enabled else ""
@@ -62,7 +63,7 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
     version = given.get("version", "") or "v1"
     if version not in ("v1", "v0.2"):
         raise UsageError(
-            f"{what}: version {version!r} is not written", hint="it is version=v1 or version=v0.2"
+            f"{what}: version {version!r} is not written", hint=one_of(version, ("v1", "v0.2"))
         )
     if truth(given.get("capture-usage", "false"), "capture-usage"):
         raise UsageError(
@@ -70,7 +71,7 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
         )
     mode = given.get("mode", "min")
     if mode not in ("min", "max", "full"):
-        raise UsageError(f"{what}: unknown mode {mode!r}", hint="it is mode=min or mode=max")
+        raise UsageError(f"{what}: unknown mode {mode!r}", hint=one_of(mode, ("min", "max")))
     return made._replace(
         mode=("min" if mode == "min" else "max") if enabled else "",
         version="v1" if version == "v1" else "v0.2",

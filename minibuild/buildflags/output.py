@@ -9,6 +9,7 @@ from typing import assert_never, cast, get_args
 
 from minibuild.buildflags.attributes import attributes
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.session.request import Output, OutputType
 
 OUTPUT_TYPES: tuple[str, ...] = get_args(OutputType)
@@ -40,8 +41,7 @@ def output(text: str) -> Output:
 
 
 def _unknown(kind: str) -> UsageError:
-    hint = "the types are " + ", ".join(OUTPUT_TYPES)
-    return UsageError(f"unknown output type {kind!r}", hint=hint)
+    return UsageError(f"unknown output type {kind!r}", hint=one_of(kind, OUTPUT_TYPES))
 
 
 def writes_file(output: Output) -> bool:

@@ -7,11 +7,12 @@ mounts have some of these, and a few of their own.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 from minibuild.buildflags.attributes import check_reference, fields
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.layer.compress import parse_level
 from minibuild.oci.model import Compression
 from minibuild.session.request import CacheMountPlace, CachePlace
@@ -49,14 +50,11 @@ class _Given(NamedTuple):
     def one_of(self, key: str, known: tuple[str, ...], default: str = "") -> Any:
         value = self.values.get(key, default)
         if value not in (*known, default):
-            raise UsageError(f"unknown {key} {value!r}", hint="it is " + " or ".join(known))
+            raise UsageError(f"unknown {key} {value!r}", hint=one_of(value, known))
         return value
 
     def compression(self) -> Compression | None:
-        asked, known = self.values.get("compression"), get_args(Compression)
-        if asked is not None and asked not in known:
-            raise UsageError(f"unknown compression {asked!r}", hint="there are " + ", ".join(known))
-        return cast(Compression | None, asked)
+        return self.one_of("compression", get_args(Compression)) or None
 
     def level(self, compression: Compression) -> int | None:
         text = self.values.get("compression-level")
@@ -134,15 +132,22 @@ def _read(text: str, flag: str) -> _Given:
             hint="write --cache-from REGISTRY/NAME:TAG",
         )
     if (flag, kind) not in _KEYS:
-        what = f"unknown type {kind!r}" if kind else "no type"
         if kind in _SERVICES:
             what = f"type={kind} needs a service that minibuild has no client for"
-        raise _wrong(f"--{flag} {text}: {what}", flag)
+            raise _wrong(f"--{flag} {text}: {what}", flag)
+        raise _unknown(f"--{flag} {text}", flag, kind)
     for key in values:
         if key not in _KEYS[flag, kind]:
-            known = ", ".join(sorted(_KEYS[flag, kind])) or "no others"
-            raise UsageError(f"--{flag} {text}: unknown field {key!r}", hint=f"there are {known}")
+            hint = one_of(key, ("type", *sorted(_KEYS[flag, kind])))
+            raise UsageError(f"--{flag} {text}: unknown field {key!r}", hint=hint)
     return _Given(kind, values, tuple(ids))
+
+
+def _unknown(what: str, flag: str, kind: str) -> UsageError:
+    if not kind:
+        return _wrong(f"{what}: no type", flag)
+    hint = one_of(kind, (name for of_flag, name in _KEYS if of_flag == flag))
+    return UsageError(f"{what}: unknown type {kind!r}", hint=hint)
 
 
 def _wrong(message: str, flag: str) -> UsageError:
@@ -157,7 +162,7 @@ def checked_place(made: Place, flag: str, text: str = "") -> Place:
     `UsageError`."""
     what = f"--{flag} {text}" if text else f"{flag.replace('-', '_')}, type={made.type},"
     if (flag, made.type) not in _KEYS:
-        raise _wrong(f"{what}: unknown type {made.type!r}", flag)
+        raise _unknown(what, flag, made.type)
     if made.type == "inline":
         return made
     if (made.path and made.ref) or not (made.path if made.type == "local" else made.ref):

@@ -16,6 +16,7 @@ from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.op import Network, Ulimit
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.graph.spelling import one_of
 from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
 from minibuild.session.registries import registry_access
@@ -145,7 +146,7 @@ def _as_it_is(name: str, value: Any) -> Any:
 def _choice(*known: str) -> Reader:
     def read(name: str, value: Any) -> str:
         if value not in known:
-            raise UsageError(f"{name} cannot be {value!r}", hint="it is " + ", ".join(known))
+            raise UsageError(f"{name} cannot be {value!r}", hint=one_of(str(value), known))
         return cast(str, value)
 
     return read
@@ -288,9 +289,7 @@ def _agents(name: str, value: Any) -> tuple[SshAgent, ...]:
 def _allowed(name: str, value: Any) -> frozenset[str]:
     words = _words(name, value)
     for word in sorted(words - set(ENTITLEMENTS)):
-        raise UsageError(
-            f"unknown entitlement {word!r}", hint="there are " + ", ".join(ENTITLEMENTS)
-        )
+        raise UsageError(f"unknown entitlement {word!r}", hint=one_of(word, ENTITLEMENTS))
     return words
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.linux.resources import DEFAULT_PERIOD_US, Resources
 
 KEYS = {
@@ -40,9 +41,7 @@ def resources(texts: Sequence[str]) -> Resources:
             cpus = value
             continue
         if key not in KEYS:
-            raise UsageError(
-                f"unknown resource {key!r}", hint=f"there are {', '.join((*KEYS, 'cpus'))}"
-            )
+            raise UsageError(f"unknown resource {key!r}", hint=one_of(key, (*KEYS, "cpus")))
         values[KEYS[key]] = _value(key, value)
     found = Resources(**values)
     return _checked(_with_cpus(found, cpus) if cpus else found)

@@ -10,6 +10,7 @@ import os
 from minibuild.buildflags.attributes import attributes
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.session.environment import Environment
 from minibuild.session.request import Secret, SshAgent
 
@@ -19,7 +20,7 @@ def secret(text: str) -> Secret:
     given = attributes(text, "secret")
     kind = given.pop("type", "")
     if kind not in ("", "file", "env"):
-        raise UsageError(f"unsupported secret type {kind!r}", hint="the types are file and env")
+        raise UsageError(f"unsupported secret type {kind!r}", hint=one_of(kind, ("file", "env")))
     name = given.pop("id", "")
     path = given.pop("source", "") or given.pop("src", "")
     given.pop("src", None)
@@ -27,7 +28,7 @@ def secret(text: str) -> Secret:
     if given:
         raise UsageError(
             f"unexpected key {next(iter(given))!r} in --secret {text}",
-            hint="the keys are id, src, env and type",
+            hint=one_of(next(iter(given)), ("id", "src", "env", "type")),
         )
     if kind == "env" and not variable:
         path, variable = "", path

@@ -4,8 +4,11 @@ Comes in: text such as `64m`, `1.5GB`, `true`. Goes out: bytes (k, m, g are powe
 memory everywhere in Docker) and booleans, or a `UsageError` about the flag.
 """
 
+from collections.abc import Iterable
+
 from minibuild.errors import UsageError
 from minibuild.graph import literals
+from minibuild.graph.spelling import one_of
 
 
 def size_bytes(text: str, flag: str) -> int:
@@ -18,9 +21,9 @@ def size_bytes(text: str, flag: str) -> int:
         ) from None
 
 
-def truth(text: str, flag: str, hint: str = "it is true or false") -> bool:
-    """The value of a flag given as `--flag=VALUE`; `hint` says what else it may be."""
+def truth(text: str, flag: str, known: Iterable[str] = ("true", "false")) -> bool:
+    """The value of a flag given as `--flag=VALUE`; `known` is what else it may be."""
     try:
         return literals.parse_bool(text)
     except ValueError:
-        raise UsageError(f"invalid value {text!r} for --{flag}", hint=hint) from None
+        raise UsageError(f"invalid value {text!r} for --{flag}", hint=one_of(text, known)) from None

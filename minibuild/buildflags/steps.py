@@ -7,6 +7,7 @@ Comes in: the text of `--ulimit` or `--add-host`. Goes out: the value of the req
 from minibuild.errors import UsageError
 from minibuild.graph.address import is_ip_address
 from minibuild.graph.op import Ulimit
+from minibuild.graph.spelling import one_of
 
 _LIMITS = frozenset(
     (
@@ -26,7 +27,7 @@ def ulimit(text: str) -> Ulimit:
             hint="write it like --ulimit nofile=1024:2048",
         )
     if name not in _LIMITS:
-        raise UsageError(f"unknown ulimit {name!r}", hint="there are " + ", ".join(sorted(_LIMITS)))
+        raise UsageError(f"unknown ulimit {name!r}", hint=one_of(name, sorted(_LIMITS)))
     soft_text, colon, hard_text = rest.partition(":")
     try:
         soft = int(soft_text)

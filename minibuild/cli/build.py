@@ -19,6 +19,7 @@ from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.linux.signals import stopping
 from minibuild.progress.select import MODES, Mode
 from minibuild.progress.trace import Renderer
@@ -52,8 +53,9 @@ def run(options: argparse.Namespace, session: Session) -> int:
         request = request._replace(keep_failed=True)
         mode = "plain" if mode in ("auto", "tty") else mode
     for path in filter(None, (options.iidfile, options.metadata_file, options.report_file)):
-        _check_folder(path)
+        from minibuild.exporter.destination import check_file
 
+        check_file(path)
     _mention_variables(session, mode, loads=options.load != "false")
 
     built = partial(_build, options=options, session=session, mode=mode)
@@ -211,7 +213,7 @@ def _mode(options: argparse.Namespace, session: Session) -> Mode:
         return "quiet"
     word = asked or session.environment.progress or "auto"
     if word not in MODES:
-        raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint="it is one of " + ", ".join(MODES))
+        raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint=one_of(word, MODES))
     return cast(Mode, word)
 
 
@@ -264,17 +266,6 @@ def _write_files(options: argparse.Namespace, result: BuildResult) -> None:
         import json
 
         _write(options.metadata_file, json.dumps(result.metadata, indent=2) + "\n")
-
-
-def _check_folder(path: str) -> None:
-    """Say before the build, and not after it, that a file cannot be written."""
-    if not os.path.isdir(os.path.dirname(path) or "."):
-        raise UsageError(
-            f"cannot write {path}: there is no directory {os.path.dirname(path)}",
-            hint="make the directory first",
-        )
-    if os.path.isdir(path):
-        raise UsageError(f"cannot write {path}: it is a directory", hint="name a file")
 
 
 def _write(path: str, text: str) -> None:

@@ -114,6 +114,7 @@ def _outputs(options: argparse.Namespace) -> tuple[Output, ...]:
 
 
 def _pull(text: str) -> str:
-    if text in ("always", "missing", "never"):
+    known = ("always", "missing", "never")
+    if text in known:
         return text
-    return "always" if truth(text, "pull", "it is always, missing or never") else "missing"
+    return "always" if truth(text, "pull", known) else "missing"

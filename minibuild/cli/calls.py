@@ -22,7 +22,7 @@ from minibuild.events import Report
 from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.frontend.subrequests import call as asked
 from minibuild.graph.draw import FORMATS, drawn
-from minibuild.graph.spelling import nearest
+from minibuild.graph.spelling import one_of
 from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
 
@@ -68,10 +68,8 @@ def parse_call(text: str) -> CallOption | None:
         return CallOption("plan", form or "text")
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
     if name not in (*known, "plan"):
-        near = nearest(name, ["build", "check", "plan", *METHODS[1:]], most=2)
-        raise UsageError(
-            f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
-        )
+        methods = ("build", "check", "plan", *METHODS[1:])
+        raise UsageError(f"unknown method {name!r} for --call", hint=one_of(name, methods))
     if form and form not in _FORMS and name != "graph":
         raise UsageError(f"--call={name} cannot be drawn", hint="format= is text or json")
     return CallOption(known[name], form or (_BINARY if name == "llb" else "text"), ignore)

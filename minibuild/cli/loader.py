@@ -118,7 +118,7 @@ def start(word: str, variables: Mapping[str, str]) -> Loader | None:
         engine = ENGINES[word]
         if not _is_there(engine, variables):
             raise HostError(f"--load={word}: there is no program {engine.argv[0]} on this machine")
-    elif truth(word, "load", "it is one of " + ", ".join(ENGINES)):
+    elif truth(word, "load", ENGINES):
         engine = _found(variables)
     else:
         return None

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.graph.spelling import nearest
+from minibuild.graph.spelling import nearest, one_of
 from minibuild.progress.select import MODES
 
 
@@ -95,6 +95,13 @@ class Parser(argparse.ArgumentParser):
         """The help, with optional values written as they are given: `--pull[=VALUE]`."""
         self.formatter_class = _formatter
         return super().format_help().replace(" [=", "[=")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """What argparse calls for the value of a flag that has choices."""
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[-1] if action.option_strings else action.metavar
+            said = f"invalid value {value!r} for {name}"
+            raise UsageError(said, hint=one_of(str(value), map(str, action.choices)))
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls for words that it cannot read."""

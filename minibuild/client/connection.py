@@ -17,6 +17,7 @@ from minibuild.buildkit.carry import carry
 from minibuild.buildkit.http2 import Connection
 from minibuild.client.dialled import dialled, dialler
 from minibuild.errors import HostError, UsageError
+from minibuild.graph.spelling import one_of
 
 if TYPE_CHECKING:
     import ssl
@@ -113,9 +114,8 @@ def _place(address: str, parts: "SplitResult") -> tuple[tuple[str, int], dict[st
     target, *words = f"{parts.netloc}{parts.path}".split(",")
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     if unknown := sorted(set(given) - set(_TLS)):
-        raise UsageError(
-            f"{address}: unknown field {unknown[0]!r}", hint=f"there are {', '.join(_TLS)}"
-        )
+        hint = one_of(unknown[0], _TLS)
+        raise UsageError(f"{address}: unknown field {unknown[0]!r}", hint=hint)
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"invalid address of a builder: {address!r}", hint="write tcp://HOST:PORT")

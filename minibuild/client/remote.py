@@ -37,6 +37,7 @@ from minibuild.errors import (
     UsageError,
 )
 from minibuild.events import Report, serialised
+from minibuild.exporter.options import check_destination
 from minibuild.frontend.definition import read_definition
 from minibuild.frontend.subrequests import call
 from minibuild.graph.frontend import ArchiveContext
@@ -240,7 +241,9 @@ def _outputs(request: BuildRequest) -> Iterator[Output]:
             names = [*request.tags, *filter(None, attributes.get("name", "").split(","))]
             attributes["name"] = ",".join(dict.fromkeys(names))
         if kind != "cacheonly":
-            yield Output(kind, dest, attributes)
+            made = Output(kind, dest, attributes)
+            check_destination(made)
+            yield made
 
 
 def _attributes(request: BuildRequest) -> dict[str, str]:

@@ -4,6 +4,7 @@ import resource
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.op import Ulimit
+from minibuild.graph.spelling import one_of
 
 NAMES = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
@@ -18,9 +19,8 @@ def apply(limits: tuple[Ulimit, ...]) -> None:
     for limit in limits:
         number = NAMES.get(limit.name)
         if number is None:
-            raise DefinitionError(
-                f"unknown resource limit {limit.name}", hint=f"known are {', '.join(NAMES)}"
-            )
+            hint = one_of(limit.name, NAMES)
+            raise DefinitionError(f"unknown resource limit {limit.name}", hint=hint)
         soft, hard = limit.soft, limit.hard
         try:
             resource.setrlimit(number, (soft, hard))

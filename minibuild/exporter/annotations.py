@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, matches, parse_platform
+from minibuild.graph.spelling import one_of
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -55,9 +56,8 @@ def parse_flag(text: str) -> tuple[Annotation, ...]:
         matched = _TYPE.fullmatch(part)
         assert matched is not None
         if matched[1] not in PLACES:
-            raise UsageError(
-                f"unknown annotation type {matched[1]!r}", hint=f"use one of {', '.join(PLACES)}"
-            )
+            what = f"unknown annotation type {matched[1]!r}"
+            raise UsageError(what, hint=one_of(matched[1], PLACES))
         found.append(_annotation(matched[1], matched[2], key, value))
     return tuple(found)
 

@@ -63,6 +63,39 @@ def open_file(path: str, cancelled: threading.Event | None = None) -> Iterator["
         raise write_error(error, path) from error
 
 
+def check_file(dest: str) -> None:
+    """Find out before a build whether `open_destination` may write there; it makes no directory. An
+    error of the disk shows only at the end. Raises `UsageError` or `HostError`."""
+    path = os.path.realpath(dest)
+    if os.path.isdir(path):
+        raise UsageError(f"cannot write {dest}: it is a directory", hint="name a file")
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"cannot write {dest}: there is no directory {os.path.dirname(dest)}",
+            hint="make the directory first",
+        )
+    # A regular file is replaced, and a pipe or a device is written to.
+    _check_access(folder if os.path.isfile(path) or not os.path.lexists(path) else path, dest)
+
+
+def check_folder(dest: str) -> None:
+    """The same for a directory, which is made with those above it."""
+    path = os.path.realpath(dest)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        hint = "name a directory, or one that is not there yet"
+        raise UsageError(f"cannot write the directory {dest}: {path} is a file", hint=hint)
+    _check_access(path, dest)
+
+
+def _check_access(path: str, dest: str) -> None:
+    if not os.access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        raise write_error(OSError(errno.EROFS if read_only else errno.EACCES, ""), dest)
+
+
 class OutputFile(io.BufferedWriter):
     """A file that is not written any further when the build is cancelled. One that is `new` holds
     nothing yet, so zeros need not be written."""

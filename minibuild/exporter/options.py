@@ -15,7 +15,7 @@ from minibuild.events import Report, Warned
 from minibuild.exporter.annotations import Annotation, parse_attribute, parse_flag
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
-from minibuild.graph.spelling import nearest
+from minibuild.graph.spelling import nearest, one_of
 from minibuild.oci.model import Compression
 from minibuild.session.request import Attestations, Output, OutputType
 from minibuild.startup.regex import regex
@@ -142,18 +142,16 @@ def check_outputs(
         for key in output.attributes:
             if not _is_known(key, output.type):
                 report(Warned(_RULE, _unknown(key, output.type)))
-        to_folder, form = output.type == "local", form_of(output.type)
+        form = form_of(output.type)
         if form == "tree":
             tree_options(output)
         elif form == "image":
             options = image_options(output)
-            to_folder = not options.tar
             if not options.oci_mediatypes:
                 _check_media_types(output, options, annotations, attestations)
             if options.push is not None and not (tags or options.names):
                 raise UsageError(NAMELESS, hint=NAMELESS_HINT)
-        if output.dest and output.dest != "-":
-            _check_place(output, to_folder=to_folder)
+        check_destination(output)
 
 
 def _check_media_types(
@@ -178,19 +176,14 @@ def _check_media_types(
     raise UsageError(problem, hint=NO_PLACE)
 
 
-def _check_place(output: Output, *, to_folder: bool) -> None:
-    """Whether the destination can be what it is to become."""
-    dest, kind = output.dest, f"type={output.type}"
-    if to_folder and os.path.exists(dest) and not os.path.isdir(dest):
-        raise UsageError(
-            f"the destination {dest} is a file, and {kind} writes a directory",
-            hint="name a directory, or one that is not there yet",
-        )
-    if not to_folder and not os.path.isdir(os.path.dirname(os.path.realpath(dest))):
-        raise UsageError(
-            f"cannot write {dest}: there is no directory {os.path.dirname(dest)}",
-            hint="make the directory first",
-        )
+def check_destination(output: Output) -> None:
+    """Whether this process may write where the output is to go. Raises `UsageError` or
+    `HostError`."""
+    if output.dest and output.dest != "-":
+        from minibuild.exporter.destination import check_file, check_folder
+
+        layout = form_of(output.type) == "image" and not image_options(output).tar
+        (check_folder if output.type == "local" or layout else check_file)(os.fspath(output.dest))
 
 
 def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
@@ -281,9 +274,7 @@ class _Values:
     def choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
         value = self._values.get(key)
         if value is not None and value not in allowed:
-            raise UsageError(
-                f"{key}={value} is not supported", hint=f"use one of {', '.join(allowed)}"
-            )
+            raise UsageError(f"unknown {key} {value!r}", hint=one_of(value, allowed))
         return value
 
     def boolean(self, key: str, default: D) -> bool | D:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 from minibuild.errors import DefinitionError
+from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -124,6 +125,19 @@ def _half(text: str, system: str, default: Platform | None) -> Platform:
     if named.architecture not in _KNOWN_ARCHITECTURES:
         raise _wrong(text, "unknown operating system or architecture")
     return named
+
+
+def misspelt(platform: Platform) -> str:
+    """What was probably meant, if nothing knows such a system or architecture and one that is known
+    has nearly that name; else nothing. Others may be right: there are new ones each year."""
+    system, architecture = platform.os, platform.architecture
+    if system not in _KNOWN_SYSTEMS:
+        system = nearest(system, sorted(_KNOWN_SYSTEMS), most=2) or system
+    if architecture not in _KNOWN_ARCHITECTURES:
+        known = sorted(_KNOWN_ARCHITECTURES)
+        architecture = nearest(architecture, known, most=2) or architecture
+    meant = platform._replace(os=system, architecture=architecture)
+    return "" if meant == platform else str(meant)
 
 
 def _wrong(text: str, why: str) -> DefinitionError:

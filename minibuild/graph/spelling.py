@@ -23,6 +23,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {near}?)" if near else ""
 
 
+def one_of(word: str, known: Iterable[str]) -> str:
+    """A hint about a word that is none of a few known ones: what was meant, and all of them."""
+    words = tuple(known)
+    near, every = nearest(word, words, most=len(word) // 3), ", ".join(words)
+    return f"did you mean {near}? There are {every}" if near else f"there are {every}"
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3, short: int = 1) -> str:
     """The one of `known` with the fewest slips of the finger (`most` at most, `short` in a short
     word), the first of several, or nothing."""

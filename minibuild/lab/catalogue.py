@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.lab import (
     early_times,
     link_followed,
@@ -31,5 +32,5 @@ def exhibit(name: str) -> Exhibit:
     """The exhibit called `name`, now or before. Raises `UsageError`."""
     found = EXHIBITS.get(OLD_NAMES.get(name, name))
     if found is None:
-        raise UsageError(f"there is no exhibit {name!r}", hint="one of " + ", ".join(EXHIBITS))
+        raise UsageError(f"there is no exhibit {name!r}", hint=one_of(name, EXHIBITS))
     return found

@@ -22,6 +22,7 @@ from typing import Any
 from minibuild.errors import UsageError, os_errors_as
 from minibuild.graph.address import parse_address
 from minibuild.graph.reference import DEFAULT_DOMAIN, Reference
+from minibuild.graph.spelling import one_of
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -163,7 +164,7 @@ def _rule(path: str, prefix: str, table: Any) -> HostRule:
         raise UsageError(f"{where} is not a table", hint=f'write [registries."{prefix}"]')
     for key, value in table.items():
         if key not in _KEYS:
-            raise UsageError(f"{where}: unknown key {key!r}", hint="it has " + ", ".join(_KEYS))
+            raise UsageError(f"{where}: unknown key {key!r}", hint=one_of(key, _KEYS))
         if not isinstance(value, _KEYS[key]):
             raise UsageError(f"{where}: {key} is not a {_KEYS[key].__name__}")
     mirrors = table.get("mirrors", [])

@@ -6,6 +6,7 @@ and cache mounts in registries and folders.
 Read next: `importer`, `exporter`.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import UsageError
 from minibuild.events import Warned
+from minibuild.exporter.destination import check_folder
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
@@ -24,7 +26,7 @@ from minibuild.remotecache.document import CacheDocument, document_value
 from minibuild.remotecache.exporter import Cargo, DocumentWriter, inline_records, send, steps_of
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, CacheMountPlace, CachePlace
 from minibuild.worker.context import BuildContext, CacheMountImporter
 
 Solved = Mapping[Digest, VertexResult]
@@ -32,13 +34,18 @@ Solved = Mapping[Digest, VertexResult]
 
 
 class RemoteCaches:
-    """What the flags of one build mean that begin with `--cache-`. Raises `UsageError`."""
+    """What the flags of one build mean that begin with `--cache-`. Raises `UsageError`, and
+    `HostError` for a folder that may not be written to."""
 
     def __init__(self, request: BuildRequest) -> None:
         if request.lab and (request.cache_from or request.cache_to):
             raise UsageError(
                 "--lab shares no steps with other machines: leave out --cache-from and --cache-to"
             )
+        written: list[CachePlace | CacheMountPlace] = [*request.cache_to, *request.cache_mount_to]
+        for place in written:
+            if place.type == "local" and not place.ignore_error:
+                check_folder(os.fspath(place.path))
         self._request = request
         self._since_ns = time.time_ns()
         self._imports: Imports | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from minibuild.errors import UsageError
+from minibuild.graph.spelling import one_of
 from minibuild.snapshot.api import Defect, MergePolicy, Strategy
 
 DEFECTS: tuple[Defect, ...] = tuple(name for name in get_args(Defect) if name)
@@ -20,9 +21,7 @@ def defect_named(name: str) -> Defect:
     """The defect called `name`, now or before; none if it is empty. Raises `UsageError`."""
     name = OLD_NAMES.get(name, name)
     if name and name not in DEFECTS:
-        raise UsageError(
-            f"there is no defect {name!r} to show", hint="one of " + ", ".join(DEFECTS)
-        )
+        raise UsageError(f"there is no defect {name!r} to show", hint=one_of(name, DEFECTS))
     return name
 
 

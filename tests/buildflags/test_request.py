@@ -98,7 +98,7 @@ def test_values_and_words(name: str, given: Any, value: Any) -> None:
         ("outputs", "out", "outputs must be a list, and 'out' is text", "outputs=['out']"),
         ("outputs", Output("tar", "x"), "outputs must be a list, and got Output", "[Output("),
         ("outputs", [("tar", "x")], "a part of outputs must be Output or text, and got tuple", ""),
-        ("outputs", [Output("zip", "x")], "unknown output type 'zip'", "the types are image"),  # type: ignore[arg-type]
+        ("outputs", [Output("zip", "x")], "unknown output type 'zip'", "there are image"),  # type: ignore[arg-type]
         ("outputs", ["type=oci"], "an output of type oci is a file, and needs one", "dest=-"),
         ("outputs", [Output("tar", "/")], "the destination / is a directory", "/image.tar"),
         ("secrets", Secret("a", value=b"hidden"), "secrets must be a list, and got Secret", ""),

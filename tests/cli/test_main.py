@@ -64,7 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("image inspect nothing", 7, "", "there is no image nothing"),
         ("image ls", 0, "IMAGE", ""),
         ("images", 0, "IMAGE", ""),
-        ("completion tcsh", 2, "", "invalid choice"),
+        ("completion tcsh", 2, "", "invalid value"),
     ],
 )
 def test_commands(

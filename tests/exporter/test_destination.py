@@ -4,11 +4,19 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from minibuild.exporter.destination import open_destination, write_error
+from minibuild.errors import BuildError
+from minibuild.exporter.destination import (
+    check_file,
+    check_folder,
+    open_destination,
+    write_error,
+)
 
 ABLE = ["without a name", "with one"]
 
@@ -115,3 +123,49 @@ def test_an_error_names_what_was_asked_for(
     error = write_error(OSError(number, os.strerror(number), name), "/etc/x.tar")
     assert error.message.startswith(says)
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("check", "dest", "why"),
+    [
+        (check_file, "a.tar", ""),
+        (check_file, "file", ""),
+        (check_file, "pipe", ""),
+        (check_file, "no/such/a.tar", "there is no directory "),
+        (check_file, "file/a.tar", "there is no directory "),
+        (check_file, "", "it is a directory"),
+        (check_folder, "", ""),
+        (check_folder, "no/such", ""),
+        (check_folder, "file", "file is a file"),
+        (check_folder, "file/below", "file is a file"),
+    ],
+)
+def test_what_cannot_be_written_is_found_before(
+    tmp_path: Path, check: Callable[[str], None], dest: str, why: str
+) -> None:
+    (tmp_path / "file").write_text("old")
+    os.mkfifo(tmp_path / "pipe")
+    if why:
+        with pytest.raises(BuildError, match=why):
+            check(str(tmp_path / dest))
+    else:
+        check(str(tmp_path / dest))
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
+
+
+@pytest.mark.parametrize(("flag", "why"), [(0, "Permission denied"), (os.ST_RDONLY, "Read-only")])
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_a_place_that_may_not_be_written_to(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[[str], None],
+    flag: int,
+    why: str,
+) -> None:
+    class Status(NamedTuple):
+        f_flag: int
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: Status(flag))
+    with pytest.raises(BuildError, match=f"cannot write {tmp_path}/a: {why}"):
+        check(f"{tmp_path}/a")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibuild.graph.literals import csv_record, duration_ns, duration_text, parse_bool, size_bytes
-from minibuild.graph.spelling import did_you_mean, edit_distance
+from minibuild.graph.spelling import did_you_mean, edit_distance, one_of
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,20 @@ def test_bad_size(text: str) -> None:
 )
 def test_did_you_mean(word: str, known: tuple[str, ...], expected: str) -> None:
     assert did_you_mean(word, known) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("oic", "did you mean oci? There are oci, docker"),
+        ("dokcer", "did you mean docker? There are oci, docker"),
+        ("zip", "there are oci, docker"),
+        ("cd", "there are oci, docker"),
+        ("", "there are oci, docker"),
+    ],
+)
+def test_one_of_few_words(word: str, hint: str) -> None:
+    assert one_of(word, ("oci", "docker")) == hint
 
 
 @given(st.text("abc", max_size=6), st.text("abc", max_size=6))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.image import platform_to_json
-from minibuild.graph.platform import Platform, matches, normalised, parse_platform
+from minibuild.graph.platform import Platform, matches, misspelt, normalised, parse_platform
 from minibuild.oci.model import parse_config
 
 AMD64 = Platform("linux", "amd64")
@@ -82,6 +82,20 @@ def test_what_is_no_platform(text: str) -> None:
 
 WORDS = st.text("ab0.-_", min_size=1, max_size=4)
 OPTIONS = st.text("a0.%+()/ü", max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("linux/amd46", "linux/amd64"),
+        ("liunx/arm64/v9", "linux/arm64/v9"),
+        ("linux/amd64/v3", ""),
+        ("wasi/wasm", ""),
+        ("unknown/unknown", ""),
+    ],
+)
+def test_misspelt(text: str, meant: str) -> None:
+    assert misspelt(parse_platform(text)) == meant
 
 
 @given(st.builds(Platform, WORDS, WORDS, WORDS, OPTIONS, st.just(())), st.sets(OPTIONS))

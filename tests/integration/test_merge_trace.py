@@ -106,7 +106,7 @@ def test_what_was_asked_for_is_told_though_more_was_done_later(
         assert line.split() == [f"d/{name}", "4", *done.split(), "-", "-", "2"]
     whiteouts = builds.cli("merge-trace", "later", "--only=whiteouts", "--path=/d").stdout
     assert "removed: nothing lies below (layer 4), then directory recreated" in whiteouts
-    assert "invalid choice: 'x'" in builds.cli("merge-trace", "later", "--only=x", code=2).stderr
+    assert "invalid value 'x'" in builds.cli("merge-trace", "later", "--only=x", code=2).stderr
 
 
 def test_names_cannot_write_to_the_terminal(builds: Builds, project: Project) -> None:

@@ -95,10 +95,13 @@ SLIPS = {
     "a tag in capitals": (("-t", "App"), "repository name (library/App) must be lowercase"),
     "a tag with a digest": (("-t", "app@sha256:" + "0" * 64), "a tag cannot contain a digest"),
     "no such folder": (("-o", "type=oci,dest=/no/such/x.tar"), "there is no directory /no/such"),
-    "a file as a directory": (("-o", "type=local,dest=/etc/passwd"), "is a file, and type=local"),
+    "a file as a directory": (
+        ("-o", "type=local,dest=/etc/passwd"),
+        "/etc/passwd is a file",
+    ),
     "a layout in a file": (
         ("-o", "type=oci,tar=false,dest=/etc/passwd"),
-        "is a file, and type=oci",
+        "/etc/passwd is a file",
     ),
     "the second output": (
         ("-o", "type=image", "-o", "type=tar,dest=x,platform-split=x"),
