@@ -31,7 +31,6 @@ from minibuild.frontend.bridge import (
 )
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Frontend, FrontendResult, LocalContext, Warn, ignore_findings
-from minibuild.graph.platform import misspelt
 from minibuild.session.request import BuildRequest, BuildResult
 from minibuild.solver.solver import Solver
 from minibuild.source.source import Sources
@@ -69,14 +68,7 @@ def run_build(
     if recorder is not None:
         report = recorder.listening(report)
     report, cancelled = serialised(report), cancelled or threading.Event()
-    check_outputs(request.outputs, request.tags, report, request.annotations, request.attestations)
-    for platform in request.platforms:
-        if meant := misspelt(platform):
-            report(
-                Warned(
-                    "Platform", f"{platform} is no platform that is known; did you mean {meant}?"
-                )
-            )
+    check_outputs(request, report)
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)

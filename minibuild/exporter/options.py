@@ -14,10 +14,11 @@ from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, Warned
 from minibuild.exporter.annotations import Annotation, parse_attribute, parse_flag
 from minibuild.graph.literals import parse_bool
+from minibuild.graph.platform import misspelt
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest, one_of
 from minibuild.oci.model import Compression
-from minibuild.session.request import Attestations, Output, OutputType
+from minibuild.session.request import BuildRequest, Output, OutputType
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -121,24 +122,20 @@ def form_of(kind: OutputType) -> Literal["image", "tree", "nothing"]:
     assert_never(kind)
 
 
-def check_outputs(
-    outputs: tuple[Output, ...],
-    tags: tuple[str, ...],
-    report: Report,
-    annotations: tuple[str, ...] = (),
-    attestations: Attestations = Attestations(),  # noqa: B008
-) -> None:
+def check_outputs(request: BuildRequest, report: Report) -> None:
     """Find the slips in all outputs before anything is built, and not when the build is done.
 
-    `annotations` and `attestations` are those for all of them. Raises `UsageError`; reports
-    warnings.
+    Raises `UsageError`, and `HostError` for what may not be written; reports warnings.
     """
-    for tag in tags:
+    for platform in request.platforms:
+        if meant := misspelt(platform):
+            report(Warned("Platform", f"no machine is {platform}; did you mean {meant}?"))
+    for tag in request.tags:
         if _reference(tag).digest:
             raise UsageError(
                 f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
             )
-    for output in outputs:
+    for output in request.outputs:
         for key in output.attributes:
             if not _is_known(key, output.type):
                 report(Warned(_RULE, _unknown(key, output.type)))
@@ -148,20 +145,16 @@ def check_outputs(
         elif form == "image":
             options = image_options(output)
             if not options.oci_mediatypes:
-                _check_media_types(output, options, annotations, attestations)
-            if options.push is not None and not (tags or options.names):
+                _check_media_types(output, options, request)
+            if options.push is not None and not (request.tags or options.names):
                 raise UsageError(NAMELESS, hint=NAMELESS_HINT)
         check_destination(output)
 
 
-def _check_media_types(
-    output: Output,
-    options: ImageOptions,
-    annotations: tuple[str, ...],
-    attestations: Attestations,
-) -> None:
+def _check_media_types(output: Output, options: ImageOptions, request: BuildRequest) -> None:
     """Whether the image has only what Docker's media types have a place for."""
-    given = [one for text in annotations for one in parse_flag(text)]
+    given = [one for text in request.annotations for one in parse_flag(text)]
+    attestations = request.attestations
     said = attestations.sbom or (
         attestations.mode and (options.attestation_inline or not attestations.inline_only)
     )

@@ -8,7 +8,7 @@ import pytest
 from minibuild.errors import UsageError
 from minibuild.events import Event, Warned
 from minibuild.exporter.options import _KEYS, check_outputs, image_options, tree_options
-from minibuild.session.request import Attestations, Output, OutputType
+from minibuild.session.request import Attestations, BuildRequest, Output, OutputType
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_type_names_its_attributes(kind: OutputType) -> None:
     """One that is misspelt is named before anything is built, and ignored."""
     output = Output(kind, "" if kind == "local" else "x", {"nonsense": "1"})
     said: list[Event] = []
-    check_outputs((output,), ("a",), said.append)
+    check_outputs(BuildRequest(outputs=(output,), tags=("a",)), said.append)
     (warning,) = (event for event in said if isinstance(event, Warned))
     assert f"type={kind} has no attribute 'nonsense', which is ignored" in warning.message
     assert kind in _KEYS
@@ -60,7 +60,7 @@ def test_every_type_names_its_attributes(kind: OutputType) -> None:
 )
 def test_what_is_said_of_an_attribute(kind: OutputType, attribute: str, says: str) -> None:
     said: list[Event] = []
-    check_outputs((Output(kind, "", {attribute: "x"}),), (), said.append)
+    check_outputs(BuildRequest(outputs=(Output(kind, "", {attribute: "x"}),)), said.append)
     assert [says in event.message for event in said if isinstance(event, Warned)] == [True]
 
 
@@ -91,4 +91,7 @@ def test_what_the_media_types_of_docker_have_no_place_for(
     output = Output(kind, "", {**attributes, "oci-mediatypes": oci})
     fails = pytest.raises(UsageError, match=f"{says}.* with .*oci-mediatypes=false")
     with fails if says and oci == "false" else nullcontext():
-        check_outputs((output,), ("a",), lambda event: None, (annotation,), attestations)
+        asked = BuildRequest(
+            outputs=(output,), tags=("a",), annotations=(annotation,), attestations=attestations
+        )
+        check_outputs(asked, lambda event: None)
