@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -85,7 +86,7 @@ def measure(top: str, files: int) -> None:
     timed("the same with ignore patterns", lambda: content_digests(copy, ignoring, memo))
     for turn in ("1", "2"):
         timed(f"copy {turn}", copied(f"copy{turn}"))
-        timed(f"bare loop {turn}", lambda t=turn: bare_copy(source, os.path.join(top, f"bare{t}")))
+        timed(f"bare loop {turn}", partial(bare_copy, source, os.path.join(top, f"bare{turn}")))
     database.close()
     os.close(fd)
 

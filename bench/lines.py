@@ -50,7 +50,7 @@ def _builders(report: Report) -> list[str]:
 def as_table(report: Report) -> str:
     """The page."""
     builders, about = _builders(report), machine()
-    counts = {row.wall_s.count for row in report.rows if row.wall_s and row.phase == "cold"}
+    counts = {row.wall_s.runs for row in report.rows if row.wall_s and row.phase == "cold"}
     versions = "; ".join(report.versions[name] for name in builders if name in report.versions)
     lines = [
         _HEAD.format(

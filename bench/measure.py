@@ -35,7 +35,7 @@ class Spread(NamedTuple):
     median: float
     low: float
     high: float
-    count: int
+    runs: int
 
 
 class Failed(Exception):
@@ -58,7 +58,7 @@ def run(
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(cwd)
-            os.execvpe(argv[0], argv, env)
+            os.execvpe(argv[0], [*argv], env)
         except OSError as error:
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         finally:

@@ -120,7 +120,7 @@ def _head(report: Report, peers: Sequence[str], picture: str) -> str:
 
 
 def _rounds(report: Report) -> str:
-    counts = {row.wall_s.count for row in report.rows if row.wall_s and row.phase == "cold"}
+    counts = {row.wall_s.runs for row in report.rows if row.wall_s and row.phase == "cold"}
     return " or ".join(str(count) for count in sorted(counts)) or "no"
 
 

@@ -85,7 +85,7 @@ def count(start: str, words: Sequence[str]) -> Count:
         code = entry(list(words))
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     if code:
         raise SystemExit(code)
     return trip.count
