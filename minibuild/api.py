@@ -33,7 +33,7 @@ def build(context: Any = ".", **options: Any) -> BuildResult:
     """Build, and return what was made. Nothing is printed.
 
     `context` is a path or URL; files by their paths, `{"Dockerfile": "FROM ..."}`; a tar, as bytes
-    or as an open file; or a whole `BuildRequest`, or a graph (`minibuild.graph.State`), in its
+    or as an open file; or a whole `BuildRequest`, or a graph (`minibuild.State`), in its
     place. The options are keywords: see `BuildOptions` and docs/python-api.md. What is several is a
     list, whose parts are values such as `Output("oci", "image.tar")`, or the words of the command
     line, `"type=oci,dest=image.tar"`.

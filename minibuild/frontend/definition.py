@@ -35,7 +35,7 @@ _REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.co
 class Definition(NamedTuple):
     """A definition, its main context and its named ones, and the directories behind them.
 
-    Of a context that is no directory the text is still empty: see `arrival`.
+    Of a context that is no directory the text is still empty: see `remote_context`.
     """
 
     source: SourceText

@@ -212,7 +212,7 @@ def fingerprint_difference(old: str, new: str) -> str:
 
 
 def _read(words: str) -> dict[str, str] | None:
-    """A fingerprint taken apart, see `fileop.fingerprint`; None if it is cut, or of several."""
+    """A fingerprint taken apart, see `fileop.hasher`; None if it is cut, or of several."""
     kind, _, rest = words.partition(" ")
     if kind not in ("dir", "file", "symlink", "fifo", "char", "block", "socket") or "; " in words:
         return None

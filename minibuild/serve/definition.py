@@ -193,7 +193,7 @@ class ClientDefinition:
         place = self._given.get(local, "")
         if not place:
             local = allowed_folder(build, local, self._policies)
-            # Its path is a part of what builds of the same thing have in common: see `place_of`.
+            # Its path is a part of what builds of the same thing share: see `record.recorder`.
             key = build.session_of(local).shared_key, local, "definition"
             place = build.resources.enter_context(build.builder.folders.folder(*key))
             paths = [*names, f"{given}.dockerignore"]

@@ -49,13 +49,13 @@ SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS digests_of_files (
         dev INTEGER NOT NULL,
-        inodes INTEGER NOT NULL,   -- a group of numbers that are neighbours: see fileop.memo
+        inodes INTEGER NOT NULL,   -- a group of neighbours: see fileop.digest_cache
         files BLOB NOT NULL,
         PRIMARY KEY (dev, inodes)
     ) WITHOUT ROWID
     """,
     """
-    CREATE TABLE IF NOT EXISTS diffs (  -- see solve.results
+    CREATE TABLE IF NOT EXISTS diffs (  -- see cache.results
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         base TEXT NOT NULL,        -- JSON list of the diffs it was made on
         lower INTEGER,             -- the snapshot of `base`, and
@@ -75,7 +75,7 @@ SCHEMA = (
     ) WITHOUT ROWID
     """,
     """
-    CREATE TABLE IF NOT EXISTS records (  -- the build cache: see solve.cache
+    CREATE TABLE IF NOT EXISTS records (  -- the build cache: see cache.records
         key TEXT PRIMARY KEY,      -- a fast key or a canonical one
         canonical TEXT NOT NULL,
         result TEXT NOT NULL,      -- JSON list of diffs
