@@ -1,6 +1,6 @@
 """Why two keys differ: their parts side by side, down to the word that is another.
 
-Comes in: what two keys were made of (`solver.explained`), the old one first. Goes out: causes.
+Comes in: what two keys were made of (`solver.key_parts`), the old one first. Goes out: causes.
 Nothing here knows of builds or reads a file. Values of variables with secret names are not shown.
 Read next: `story`, which says where the words come from, and what follows from what.
 """

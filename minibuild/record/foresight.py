@@ -22,7 +22,7 @@ from minibuild.graph.op import Diff, Exec, File, GitSource, HttpSource, LocalSou
 from minibuild.graph.vertex import Vertex
 from minibuild.record.causes import Parts, differences
 from minibuild.record.records import BuildRecord
-from minibuild.solver.explained import explain
+from minibuild.solver.key_parts import explain
 from minibuild.solver.keys import (
     Part,
     ReadyVertex,

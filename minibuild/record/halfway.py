@@ -18,7 +18,7 @@ from minibuild.record.records import BuildRecord, RecordedStep, Records, unwritt
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
 from minibuild.session.request import BuildRequest
-from minibuild.solver.explained import explain
+from minibuild.solver.key_parts import explain
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
 from minibuild.worker.worker import Worker

@@ -23,7 +23,15 @@ from minibuild.linux.namespace import needs_user_namespace
 from minibuild.solver.inputs import find_revision, read_fast_parts, revision_key, save_revision
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.layers import LayerPlan, Packing
-from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
+from minibuild.solver.lookup import (
+    Answer,
+    Lookup,
+    PrecomputedKey,
+    Probe,
+    ReadParts,
+    first_to_run,
+    probe,
+)
 from minibuild.solver.schedule import Declined, Scheduler
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
@@ -180,14 +188,15 @@ class Solver:
                 self._refuse_to_run(left)
             else:
                 self._warn_of_limits(self._build.executor().unkept(self._build.resources))
-        from minibuild.solver.coming import Coming
         from minibuild.solver.copiers import Copiers
+        from minibuild.solver.copy_processes import processes_for
         from minibuild.solver.step import Steps
 
         copiers = Copiers()
         stack.callback(copiers.close)
-        plan, coming = plan_layers(), Coming(self._build, self._lookup, self.reached())
-        copiers.start_servers(self._jobs, coming.processes(left, waiting, plan, self._jobs))
+        plan, known = plan_layers(), self.reached()
+        busy = processes_for(left, waiting, known, plan, self._build, self._lookup)
+        copiers.start_servers(self._jobs, busy)
         steps = Steps(self._build, self._sources, self._lookup, plan, copiers)
         stack.callback(steps.close)
         self._runs = steps.runs
@@ -197,8 +206,6 @@ class Solver:
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""
-        from minibuild.solver.unable import first_to_run
-
         known = self.reached()
         step = first_to_run(left, known, lambda ready: self._lookup.ask(ready, self._read))
         if step is not None:

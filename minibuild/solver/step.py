@@ -281,7 +281,7 @@ class Steps:
     ) -> None:
         """Remember a result by its canonical key and `more`, that there is one of its shape, and
         what the step left in its mounts."""
-        from minibuild.solver.explained import explain_json  # a cached step has nothing to explain
+        from minibuild.solver.key_parts import explain_json  # a cached step has nothing to explain
 
         keys, base, name = {record.canonical, *more}, ready.base_key, ready.vertex.note.name
         if isinstance(op, File):

@@ -23,7 +23,7 @@ from minibuild.graph.op import (
     Ulimit,
 )
 from minibuild.graph.vertex import Note, Vertex, plain
-from minibuild.solver import explained, keys
+from minibuild.solver import key_parts, keys
 from minibuild.solver.keys import Contents, Part, Reader, ReadyVertex, read_part
 
 
@@ -136,7 +136,7 @@ def test_actions_between_copies_keep_their_place() -> None:
     first, second = op.actions[1], op.actions[3]
     assert isinstance(first, Copy) and isinstance(second, Copy)
     as_effective = File((Rm("/x"), first, Mkdir("/y"), second._replace(exclude=())))
-    assert explained.explain(op, BASE, mixed)["op"] == plain(as_effective)
+    assert key_parts.explain(op, BASE, mixed)["op"] == plain(as_effective)
     assert keys.step_key(op, BASE, mixed) == keys.step_key(as_effective, BASE, mixed)
 
 
@@ -179,7 +179,7 @@ def test_a_shape_is_that_of_all_contents_and_of_no_step() -> None:
 def test_a_key_is_explained() -> None:
     """A later miss can say what changed: the op, the base, an input, or which file of one."""
     long = ("/a\0file 0644 " + "01" * 32,)
-    told = explained.explain(RUN, BASE, [Part("0: stage", OTHER), read_part("1: context", long)])
+    told = key_parts.explain(RUN, BASE, [Part("0: stage", OTHER), read_part("1: context", long)])
     assert told == {
         "op": plain(RUN),
         "base": BASE,
@@ -192,8 +192,8 @@ def test_an_explanation_in_pieces(count: int) -> None:
     many = tuple(f"/é{n}\udc80\0file 0644 {n:064}" for n in range(count))
     parts = [Part("0: stage", OTHER), read_part("1: context", many), Part("2: scratch")]
     for some in (parts, parts[1:], []):
-        pieces = list(explained.explain_json(RUN, BASE, some))
-        assert json.loads("".join(pieces)) == explained.explain(RUN, BASE, some)
+        pieces = list(key_parts.explain_json(RUN, BASE, some))
+        assert json.loads("".join(pieces)) == key_parts.explain(RUN, BASE, some)
         assert max(map(len, pieces)) < 50_000
 
 
@@ -216,7 +216,7 @@ def test_an_explanation_in_pieces(count: int) -> None:
 def test_only_digests_are_cut(words: str, kept: str) -> None:
     """A mode, an owner or a target that changed must be seen; records of older versions keep the
     last 16 characters, which are the last of these as well."""
-    assert explained.brief(words) == kept
+    assert key_parts.brief(words) == kept
     assert kept.endswith(words[-16:])
 
 
