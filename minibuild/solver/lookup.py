@@ -98,14 +98,6 @@ class Lookup:
         self.remote = remote
         self.version = f"{VERSION}+{salt}" if salt else VERSION
 
-    def find_step(self, key: Digest, op: Exec | File) -> VertexResult | None:
-        """The same for a step. One that lacks what it left in a mount has to be run again."""
-        found = self.find(key)
-        if found is None or found.key is None:
-            return found
-        left = (self.find(mount_key(found.key, mount)) for mount in outputs(op))
-        return None if None in left else found
-
     def find(self, key: Digest) -> VertexResult | None:
         """What the store has for a key, or the cache of another machine."""
         record, origin = self._records.lookup(key), ""
@@ -114,6 +106,14 @@ class Lookup:
         if record is None:
             return None
         return VertexResult(record.result, record.canonical, key, cached=True, origin=origin)
+
+    def find_step(self, key: Digest, op: Exec | File) -> VertexResult | None:
+        """The same for a step. One that lacks what it left in a mount has to be run again."""
+        found = self.find(key)
+        if found is None or found.key is None:
+            return found
+        left = (self.find(mount_key(found.key, mount)) for mount in outputs(op))
+        return None if None in left else found
 
     def ask(self, ready: ReadyVertex, read: ReadFast) -> Answer:
         """What is known of a vertex."""
