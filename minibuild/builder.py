@@ -9,7 +9,7 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,9 @@ from minibuild.frontend.bridge import (
 )
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Frontend, FrontendResult, LocalContext, Warn, ignore_findings
+from minibuild.graph.vertex import Vertex
 from minibuild.session.request import BuildRequest, BuildResult
-from minibuild.solver.solver import Solver
+from minibuild.solver.solver import Solution, Solver
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext, open_context
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from minibuild.remotecache.caches import RemoteCaches
     from minibuild.solver.stepper import Stepper
 
-Answer = Callable[[BuildResult], None]
-"""Takes the result of a build when its outputs are there."""
 LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
 
@@ -58,7 +57,7 @@ def run_build(
     report: Report = silent,
     cancelled: threading.Event | None = None,
     stepper: "Stepper | None" = None,
-    answer: Answer = lambda made: None,
+    answer: Callable[[BuildResult], None] = lambda made: None,
     conversions: "Conversions | None" = None,
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it. `answer` gets
@@ -155,38 +154,23 @@ def _without_caches(build: PreparedBuild, error: LostLayer) -> PreparedBuild:
     return build._replace(request=request, caches=_remote_caches(request))
 
 
-def _build(build: PreparedBuild, answer: Answer) -> BuildResult:
+def _build(build: PreparedBuild, answer: Callable[[BuildResult], None]) -> BuildResult:
+    """The story from the definition on: convert, solve, export."""
     context, request, caches = build.context, build.request, build.caches
     started, source = time.time(), build.definition.source
     findings = Findings(context.report, source)
     converted = _scanned(build, build.convert(findings.add))
-    solver = Solver(
-        context,
-        build.sources,
-        jobs=request.jobs,
-        salt=request.lab,
-        packing=packing_for(request),
-        remote_cache=None if caches is None else caches.results(context),
-        known=build.known,
-    )
-    said = [one.vertex for image in converted.images for one in image.attestations]
     targets = [image.vertex for image in converted.images]
-    wanted = [*targets, *said]
-    if build.recorder is not None:
-        build.recorder.watch(source, wanted, solver.reached)
-    if build.stepper is not None:
-        solver.stepper = build.stepper
-        build.stepper.begin(context, source, wanted)
-    solution = solver.solve(wanted)
-    done, reached = solution.results, solver.reached()
-    results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
+    said = [one.vertex for image in converted.images for one in image.attestations]
+    solution = _solve(build, [*targets, *said])
+    done = solution.results
     attestor = _attestor(build, done, started, bool(said))
     solved = SolveResult(
         converted.images,
-        results,
+        [done[vertex.digest].result if vertex else () for vertex in targets],
         build.sources.base,
         request.multi_platform,
-        None if caches is None else caches.inline(context, solution.steps, targets, reached),
+        None if caches is None else caches.inline(context, solution, targets),
         attestor if request.attestations.attached or said else None,
     )
     made = export(context, request, solved)._replace(
@@ -196,8 +180,7 @@ def _build(build: PreparedBuild, answer: Answer) -> BuildResult:
         executed=solution.executed,
     )
     if caches is not None:
-        caches.send(context, solution.steps, targets, reached, made.tags)
-        caches.send_mounts(context, targets, done)
+        caches.send(context, solution, targets, made.tags)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     answer(made)
@@ -205,6 +188,26 @@ def _build(build: PreparedBuild, answer: Answer) -> BuildResult:
         made = attestor.recorded(made, context.worker, solved)
     _record(build, made)
     return made
+
+
+def _solve(build: PreparedBuild, targets: Sequence[Vertex | None]) -> Solution:
+    """The results of all targets. What records or watches the build sees how they come about."""
+    context, request, caches = build.context, build.request, build.caches
+    solver = Solver(
+        context,
+        build.sources,
+        jobs=request.jobs,
+        salt=request.lab,
+        packing=packing_for(request),
+        remote_cache=None if caches is None else caches.results(context),
+        known=build.known,
+    )
+    source = build.definition.source
+    if build.recorder is not None:
+        build.recorder.watch(source, targets, solver.reached)
+    if build.stepper is not None:
+        build.stepper.begin(context, source, targets)
+    return solver.solve(targets, build.stepper)
 
 
 def _remote_caches(request: BuildRequest) -> "RemoteCaches | None":

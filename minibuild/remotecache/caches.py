@@ -8,13 +8,11 @@ Read next: `importer`, `exporter`.
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from minibuild.cache.records import StepKeys
-from minibuild.cache.results import Result, VertexResult
-from minibuild.digest import Digest
+from minibuild.cache.results import Result
 from minibuild.errors import UsageError
 from minibuild.events import Warned
 from minibuild.exporter.destination import check_folder
@@ -27,10 +25,8 @@ from minibuild.remotecache.exporter import Cargo, DocumentWriter, inline_records
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.session.request import BuildRequest, CacheMountPlace, CachePlace
+from minibuild.solver.solver import Solution
 from minibuild.worker.context import BuildContext, CacheMountImporter
-
-Solved = Mapping[Digest, VertexResult]
-"""What is known of the vertices of a build, by their digests."""
 
 
 class RemoteCaches:
@@ -77,20 +73,19 @@ class RemoteCaches:
     def _cargo(
         self,
         build: BuildContext,
-        steps: Sequence[StepKeys],
+        solution: Solution,
         targets: Sequence[Vertex | None],
-        solved: Solved,
     ) -> Cargo:
         """What there is to export."""
         keys = self._keys_of(build, targets)
         for vertex in keys.vertices.values():
-            keys.learn(vertex, solved.get(vertex.digest))
+            keys.learn(vertex, solution.known.get(vertex.digest))
         if any(asked.compat != "minibuild" for asked in self._request.cache_to):
             keys.read_results()
-        results = [solved[target.digest].result for target in targets if target is not None]
+        results = [solution.known[t.digest].result for t in targets if t is not None]
         final = {key for result in results for key in result}
         imports = self._imports
-        found = steps_of(build.worker, imports, steps)
+        found = steps_of(build.worker, imports, solution.steps)
         if imports is None:
             return Cargo(found, keys, final, lambda output, index: ())
         return Cargo(found, keys, final, partial(imports.contents_of, keys))
@@ -98,9 +93,8 @@ class RemoteCaches:
     def inline(
         self,
         build: BuildContext,
-        steps: Sequence[StepKeys],
+        solution: Solution,
         targets: Sequence[Vertex | None],
-        solved: Solved,
     ) -> Callable[[Result, Sequence[Layer], int | None], dict[str, Any]] | None:
         """What gives the members of a config that are about its layers; None if there are none."""
         if not any(asked.type == "inline" for asked in self._request.cache_to):
@@ -109,7 +103,7 @@ class RemoteCaches:
             message = "an image whose layers were squashed cannot say which step made which"
             build.report(Warned("CacheNotExported", message))
             return None
-        cargo = self._cargo(build, steps, targets, solved)
+        cargo = self._cargo(build, solution, targets)
 
         def members(result: Result, layers: Sequence[Layer], epoch: int | None) -> dict[str, Any]:
             known = dict(zip(result, layers, strict=True))
@@ -126,28 +120,22 @@ class RemoteCaches:
     def send(
         self,
         build: BuildContext,
-        steps: Sequence[StepKeys],
+        solution: Solution,
         targets: Sequence[Vertex | None],
-        solved: Solved,
         tags: Sequence[str],
     ) -> None:
-        """Keep what has come, and export the steps with these keys to where it was asked for."""
+        """Keep what has come, and export steps and cache mounts to where it was asked for."""
         if self._imports is not None:
             self._imports.settle()
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
-            cargo = self._cargo(build, steps, targets, solved)
+            cargo = self._cargo(build, solution, targets)
             send(build, places, cargo, self._near(tags))
-
-    def send_mounts(
-        self, build: BuildContext, targets: Sequence[Vertex | None], solved: Solved
-    ) -> None:
-        """Export the cache mounts that the steps of the build use to where it was asked for."""
         if self._request.cache_mount_to:
             from minibuild.remotecache.mounts.exporter import mounts_of
             from minibuild.remotecache.mounts.exporter import send as send_all
 
-            ids = mounts_of(targets, solved)
+            ids = mounts_of(targets, solution.results)
             send_all(build, self._request.cache_mount_to, ids, self._request.cache_mount_from)
 
     def _near(self, tags: Sequence[str]) -> tuple[Reference, ...]:

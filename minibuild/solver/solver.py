@@ -48,10 +48,12 @@ Hint = PrecomputedKey | None
 
 
 class Solution(NamedTuple):
-    """The result of each vertex that was needed, by its digest. `steps` are the keys of all
-    vertices that have one; `cached` and `executed` count vertices."""
+    """The result of each vertex that was needed, by its digest; `known` are also those of which
+    caches of other machines know the key alone. `steps` are the keys of all vertices that have
+    one; `cached` and `executed` count vertices."""
 
     results: dict[Digest, VertexResult]
+    known: Results
     steps: tuple[StepKeys, ...]
     cached: int
     executed: int
@@ -61,8 +63,7 @@ class Solver:
     """Solves the graphs of one build. `known` are vertices that an earlier solver of it did: the
     definition was read from them, so its steps must see the same, also if a branch moved since.
 
-    With `packing`, what no step reads becomes a layer at once; without, all are trees. A `stepper`
-    that is set sees each vertex before it is done, and after.
+    With `packing`, what no step reads becomes a layer at once; without, all are trees.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Solver:
         remote_cache: RemoteCache | None = None,
         known: Results | None = None,
     ) -> None:
-        self.stepper: Stepper | None = None
+        self._stepper: Stepper | None = None
         self._build = build
         self._sources = sources
         self._jobs = jobs or DEFAULT_JOBS
@@ -86,8 +87,10 @@ class Solver:
         self._runs: Callable[[Vertex], bool] = lambda vertex: False
         self._reached: list[Results] = []
 
-    def solve(self, targets: Sequence[Vertex | None]) -> Solution:
-        """Everything the targets need. Raises the first error of a step."""
+    def solve(self, targets: Sequence[Vertex | None], stepper: "Stepper | None" = None) -> Solution:
+        """Everything the targets need. A `stepper` sees each vertex before it is done, and after.
+        Raises the first error of a step."""
+        self._stepper = stepper
         vertices = topological(targets)
         self._report_plan(vertices)
         self._empty_caches(vertices)
@@ -96,11 +99,11 @@ class Solver:
             stack.callback(self._build.worker.cache.flush)
             plan = partial(LayerPlan.of, self._packing, vertices, targets)
             start_work = partial(self._start_work, stack, found.left, plan)
-            after = None if self.stepper is None else self.stepper.after
+            after = None if stepper is None else stepper.after
             scheduler = Scheduler(self._quick, start_work, self._build.cancelled, self._jobs, after)
             self._reached = [found.known, scheduler.done]
-            if self.stepper is not None:
-                self._show_found(self.stepper, vertices, found)
+            if stepper is not None:
+                self._show_found(stepper, vertices, found)
             results = scheduler.run(found.left, found.results)
         return self._solution(vertices, results, {**found.known, **results})
 
@@ -147,12 +150,12 @@ class Solver:
         key = revision_key(ready, self._build.revisions, self._lookup.version)
         answer = Answer(find_revision(self._build, key))
         if answer.result is None:
-            read = self._read_quickly if self.stepper is None else self._read
+            read = self._read_quickly if self._stepper is None else self._read
             answer = self._lookup.ask(ready, read)
             if answer.whole:
                 save_revision(self._build, key, answer.result, vertex.note.name)
-        if self.stepper is not None:
-            self.stepper.before(ready, answer)
+        if self._stepper is not None:
+            self._stepper.before(ready, answer)
         if answer.result is None or not answer.whole:
             return Declined(vertex, answer.precomputed)
         remark = _remark(ready) if isinstance(vertex.op, Merge) else ""
@@ -256,7 +259,8 @@ class Solver:
             not result.cached and not isinstance(v.op, LocalSource | Merge | MountOutput)
             for v, result in new
         )
-        return Solution(results, tuple(steps), sum(result.cached for _, result in new), executed)
+        cached = sum(result.cached for _, result in new)
+        return Solution(results, known, tuple(steps), cached, executed)
 
 
 def _remark(ready: ReadyVertex) -> str:
