@@ -69,7 +69,8 @@ def run_build(
     report, cancelled = serialised(report), cancelled or threading.Event()
     check_outputs(request, report)
     if request.lab:
-        request = _marked(request)
+        mark = f"{LAB_MARK}={request.lab}"
+        request = request._replace(annotations=(*request.annotations, mark))
     definition = read_definition(request)
     caches = _remote_caches(request)
     importer = None if caches is None else caches.mount_importer
@@ -163,11 +164,10 @@ def _build(build: PreparedBuild, answer: Callable[[BuildResult], None]) -> Build
     targets = [image.vertex for image in converted.images]
     said = [one.vertex for image in converted.images for one in image.attestations]
     solution = _solve(build, [*targets, *said])
-    done = solution.results
-    attestor = _attestor(build, done, started, bool(said))
+    attestor = _attestor(build, solution.results, started, bool(said))
     solved = SolveResult(
         converted.images,
-        [done[vertex.digest].result if vertex else () for vertex in targets],
+        [solution.results[one.digest].result if one else () for one in targets],
         build.sources.base,
         request.multi_platform,
         None if caches is None else caches.inline(context, solution, targets),
@@ -202,11 +202,10 @@ def _solve(build: PreparedBuild, targets: Sequence[Vertex | None]) -> Solution:
         remote_cache=None if caches is None else caches.results(context),
         known=build.known,
     )
-    source = build.definition.source
     if build.recorder is not None:
-        build.recorder.watch(source, targets, solver.reached)
+        build.recorder.watch(build.definition.source, targets, solver.reached)
     if build.stepper is not None:
-        build.stepper.begin(context, source, targets)
+        build.stepper.begin(context, build.definition.source, targets)
     return solver.solve(targets, build.stepper)
 
 
@@ -268,8 +267,3 @@ def _attestor(
 
     done = {**build.known, **done}
     return ImageAttestor(build.sources, request, build.definition, build.frontend, done, started)
-
-
-def _marked(request: BuildRequest) -> BuildRequest:
-    """The request, with an annotation that says with which defect its images were built."""
-    return request._replace(annotations=(*request.annotations, f"{LAB_MARK}={request.lab}"))

@@ -12,7 +12,7 @@ which, so what was packed or pulled once is not packed again. Read next: `stream
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from minibuild.digest import DiffID, Digest
 from minibuild.oci.content import BlobSource, ContentStore
@@ -58,10 +58,6 @@ class Layer(NamedTuple):
     def media_type(self) -> str:
         """The type of the blob, which says how it is compressed."""
         return self.descriptor.media_type
-
-    def compressed(self) -> BinaryIO:
-        """The blob. What reads it has to check it."""
-        return self.source.open(self.descriptor)
 
     def uncompressed(self, cancelled: threading.Event | None = None) -> "LayerStream":
         """The tar, which is checked against both digests. To be used in a `with` statement."""

@@ -32,7 +32,6 @@ from minibuild.solver.keys import (
     VERSION,
     Part,
     ReadyVertex,
-    canonical_reads,
     diff_key,
     image_key,
     merge_key,
@@ -249,36 +248,3 @@ def probe(
             wanted.update(v.digest for v in vertex.inputs if v)
     left = [v for v in vertices if v.digest in wanted and v.digest not in results]
     return Probe(results, known, left)
-
-
-def first_to_run(
-    vertices: Sequence[Vertex],
-    known: Mapping[Digest, VertexResult],
-    ask: Callable[[ReadyVertex], Answer],
-) -> Vertex | None:
-    """The first Exec of which it is certain that it has to run, for hosts that cannot run any.
-    `vertices` have their inputs first.
-
-    What stands on a step that is to be done has a key all the same, if that step's key takes no
-    more than the files of contexts: so a RUN behind a changed COPY is found out too. One behind a
-    `COPY --from` of a stage that is to be done may turn out to be known yet, and is left to its
-    turn.
-    """
-    known = dict(known)
-    for vertex in vertices:
-        if vertex.digest in known or any(v and v.digest not in known for v in vertex.inputs):
-            continue
-        ready, op = ReadyVertex.of(vertex, known), vertex.op
-        if isinstance(op, Exec) and ready.must_execute:
-            return vertex
-        answer = ask(ready)
-        if answer.result is not None:
-            known[vertex.digest] = answer.result
-        elif isinstance(op, Exec | File) and answer.precomputed is not None:
-            key, read = answer.precomputed
-            if canonical_reads(ready, op, read.parts):
-                continue  # The contents of a result may give it another key, with a record.
-            if isinstance(op, Exec):
-                return vertex
-            known[vertex.digest] = VertexResult((), key, key)
-    return None

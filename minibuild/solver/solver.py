@@ -23,15 +23,7 @@ from minibuild.linux.namespace import needs_user_namespace
 from minibuild.solver.inputs import find_revision, read_fast_parts, revision_key, save_revision
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.layers import LayerPlan, Packing
-from minibuild.solver.lookup import (
-    Answer,
-    Lookup,
-    PrecomputedKey,
-    Probe,
-    ReadParts,
-    first_to_run,
-    probe,
-)
+from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
 from minibuild.solver.schedule import Declined, Scheduler
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
@@ -88,8 +80,7 @@ class Solver:
         self._reached: list[Results] = []
 
     def solve(self, targets: Sequence[Vertex | None], stepper: "Stepper | None" = None) -> Solution:
-        """Everything the targets need. A `stepper` sees each vertex before it is done, and after.
-        Raises the first error of a step."""
+        """Everything the targets need, under the eyes of a `stepper`. Raises the first error."""
         self._stepper = stepper
         vertices = topological(targets)
         self._report_plan(vertices)
@@ -209,6 +200,8 @@ class Solver:
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""
+        from minibuild.solver.must_run import first_to_run
+
         known = self.reached()
         step = first_to_run(left, known, lambda ready: self._lookup.ask(ready, self._read))
         if step is not None:

@@ -181,11 +181,11 @@ def test_a_layer_that_is_on_its_way_is_read_along(tmp_path: Path) -> None:
     assert isinstance(layers, LayerStore)
     layer = Layer(DiffID(BLOB.digest), BLOB, layers)
     blob = tmp_path / "store/blobs/sha256" / digest_hex(BLOB.digest)
-    with layer.compressed() as file:
+    with layers.open(BLOB) as file:
         assert file.read() == DATA
     assert not blob.exists()  # to look at it fetches nothing
     layers.prefetch([layer])
-    with layer.compressed() as file:
+    with layers.open(BLOB) as file:
         assert b"".join(iter(lambda: file.read(100), b"")) == DATA
     layers.fetch(layer)
     assert blob.read_bytes() == DATA
