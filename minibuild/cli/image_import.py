@@ -20,7 +20,7 @@ from minibuild.errors import ImageError, UsageError
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.image.store import ImageStore
-from minibuild.layer.compress import decompressed, detect_compression, stream_errors
+from minibuild.layer.compress import decompressed, detect_compression, stream_errors, unsound
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter
@@ -93,7 +93,7 @@ def _layer(images: ImageStore, file: io.BufferedReader, what: str) -> tuple[Laye
         try:
             newest = _rewrite(TarReader(file_chunks(stream), what), writer, what)
         except stream_errors(compression) as error:
-            raise ImageError(f"{what} is not sound {compression} data: {error}") from None
+            raise unsound(what, f"sound {compression} data", error) from None
         layer = writer.commit()
     remember(images.content, layer)
     return layer, newest

@@ -169,8 +169,9 @@ class TreeSink(Sink):
         with closing_fd(os.open(archive.name, READ, dir_fd=archive.dir_fd)) as source_fd:
             target_fd = self._tree.enter(archive.path)
             owner, owners = archive.owner, self._owners
+            what, cancelled = f"the archive {archive.name}", self._cancelled
             self.skipped += extract(
-                source_fd, target_fd, owner=owner, owners=owners, cancelled=self._cancelled
+                source_fd, target_fd, what, owner=owner, owners=owners, cancelled=cancelled
             )
 
     def _make_room(self, dir_fd: int, name: str, kind: int) -> bool:

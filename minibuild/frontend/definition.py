@@ -244,4 +244,9 @@ def decoded(data: bytes, what: str) -> str:
     """The text of a definition, of which as many bytes were read as it may have, or one more."""
     if len(data) > MAX_BYTES:
         raise DefinitionError(f"the {what} is larger than {MAX_BYTES >> 20} MiB")
+    if b"\0" in data.partition(b"\n")[0]:
+        raise DefinitionError(
+            f"the {what} is no text",
+            hint="it has null characters, as programs, archives and UTF-16 have: write it in UTF-8",
+        )
     return data.decode("utf-8", "surrogateescape")

@@ -95,7 +95,7 @@ def _unpacked(place: str, filename: str, folder: str) -> int:
     dest_fd = _opened(dest)
     with open(os.path.join(place, filename), "rb") as file:
         if is_archive(file.fileno()):
-            extract(file.fileno(), dest_fd, contents_only=True)
+            extract(file.fileno(), dest_fd, f"the archive {filename}", contents_only=True)
         else:
             from shutil import copyfile
 

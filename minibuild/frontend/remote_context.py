@@ -76,9 +76,13 @@ def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteCon
     names = os.listdir(tree.fd)
     if len(names) == 1 and names[0] == _single(context):
         # What came is no archive: then it is the definition itself.
-        text = _read(tree, names[0], "Dockerfile")
-        if text is not None and "\0" not in text:
-            return text
+        try:
+            return _read(tree, names[0], "Dockerfile") or ""
+        except DefinitionError as error:
+            from minibuild.layer.compress import DAMAGED
+
+            what = f"{names[0]} is neither an archive nor a Dockerfile"
+            raise DefinitionError(what, hint=DAMAGED) from error
     shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
     raise DefinitionError(
         f"there is no {path} in the build context",

@@ -38,9 +38,9 @@ def context_vertex(
     if isinstance(context, RemoteContext):
         tree = _remote(context.url, name, build_args, span)
     else:
-        what = f"[context {name}] unpack" if name else "[internal] unpack build context"
-        note = Note(what, span)
-        tree = unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
+        where, main = ("[internal]", " build context") if not name else (f"[context {name}]", "")
+        archive = Vertex(LocalSource(context.name), (), Note(f"{where} load{main}", span))
+        tree = unpacked(archive, context.filename, Note(f"{where} unpack{main}", span))
     return _without(_within(tree, context.subdir), context.ignore)
 
 
@@ -94,9 +94,9 @@ def copied(tree: Vertex, copy: Copy = _ALL, note: Note | None = None) -> Vertex:
     return Vertex(File((copy,)), (None, tree), note or tree.note)
 
 
-def unpacked(tree: Vertex, filename: str) -> Vertex:
+def unpacked(tree: Vertex, filename: str, note: Note | None = None) -> Vertex:
     """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
-    return copied(tree, Copy(1, (escape_glob(filename),), "/", unpack=True))
+    return copied(tree, Copy(1, (escape_glob(filename),), "/", unpack=True), note)
 
 
 def _within(tree: Vertex, subdir: str) -> Vertex:

@@ -16,7 +16,7 @@ from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError, os_errors_as
 from minibuild.graph.reference import parse_reference
 from minibuild.image.layout import DirectoryLayout, Layout, check_version
-from minibuild.layer.compress import decompressed, detect_compression, stream_errors
+from minibuild.layer.compress import decompressed, detect_compression, stream_errors, unsound
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_value
 from minibuild.oci.model import (
@@ -83,7 +83,7 @@ def _seekable(path: str) -> BinaryIO:
             for chunk in file_chunks(decompressed(file, compression), _CHUNK):
                 plain.write(chunk)
         except stream_errors(compression) as error:
-            raise ImageError(f"{path} is not sound {compression} data: {error}") from None
+            raise unsound(path, f"sound {compression} data", error) from None
     plain.seek(0)
     return plain
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.apply import EntryWriter
-from minibuild.layer.compress import decompressed, detect_compression, stream_errors
+from minibuild.layer.compress import decompressed, detect_compression, stream_errors, unsound
 from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
 from minibuild.linux.beneath import clean
 
@@ -36,7 +36,7 @@ def detect(fd: int) -> str | None:
     try:
         with _open(fd) as file:
             # Little at a time: what is wrong behind the first entry is found when it is unpacked.
-            reader = TarReader(_chunks(file, compression, 512), "the file")
+            reader = TarReader(_chunks(file, "the file", compression, 512), "the file")
             return next((compression for _ in reader), None)
     except UnusableEntry:
         return compression  # It is an archive, and unpacking it says what is wrong with it.
@@ -52,13 +52,14 @@ def is_archive(fd: int) -> bool:
 def extract(
     fd: int,
     dest_fd: int,
+    what: str = "the archive",
     *,
     owner: tuple[int, int] | None = None,
     contents_only: bool = False,
     owners: "Records | None" = None,
     cancelled: threading.Event | None = None,
 ) -> list[str]:
-    """Unpack an archive into the directory `dest_fd`; existing files are replaced.
+    """Unpack the archive `what` into the directory `dest_fd`; existing files are replaced.
 
     Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything in
     it. A directory that it does not list belongs to root either way, as with Docker. With
@@ -71,12 +72,11 @@ def extract(
     if contents_only:
         owner = os.geteuid(), os.getegid()
     parents = owner if contents_only and owner is not None else (0, 0)
-    what = "the archive"
     with (
         EntryWriter(dest_fd, what, owner=owner, parents=parents, owners=owners) as writer,
         _open(fd) as file,
     ):
-        reader = TarReader(_chunks(file, compression, 256 << 10, cancelled), what)
+        reader = TarReader(_chunks(file, what, compression, 256 << 10, cancelled), what)
         for entry in reader:
             if not (name := clean(entry.name)):
                 continue
@@ -93,11 +93,15 @@ def _open(fd: int) -> BinaryIO:
 
 
 def _chunks(
-    file: BinaryIO, compression: str, size: int, cancelled: threading.Event | None = None
+    file: BinaryIO,
+    what: str,
+    compression: str,
+    size: int,
+    cancelled: threading.Event | None = None,
 ) -> Iterator[bytes]:
     try:
         for chunk in file_chunks(decompressed(file, compression), size):
             raise_if_cancelled(cancelled, "unpacking an archive")
             yield chunk
     except stream_errors(compression) as error:
-        raise ImageError(f"the archive is not sound {compression} data: {error}") from None
+        raise unsound(what, f"sound {compression} data", error) from None

@@ -33,6 +33,8 @@ _MEDIA_TYPES: dict[Compression, str] = {
     "gzip": model.OCI_LAYER_GZIP,
     "zstd": model.OCI_LAYER_ZSTD,
 }
+DAMAGED = "it is damaged, or was not copied to its end: get it again, or make it again"
+"""What to do about data that cannot be read to its end."""
 _LEVEL = regex("[+-]?[0-9]{1,12}")
 _COMPRESSIONS = {media_type: compression for compression, media_type in _MEDIA_TYPES.items()}
 
@@ -205,6 +207,12 @@ def decompressed(stream: BinaryIO, compression: str) -> BinaryIO:
 
         return cast(BinaryIO, lzma.LZMAFile(stream))
     return stream
+
+
+def unsound(what: str, kind: str, why: object) -> ImageError:
+    """The error about data of a kind that `what` holds and that cannot be read to its end."""
+    said = "it is cut short" if isinstance(why, EOFError) else why
+    return ImageError(f"{what} is not {kind}: {said}", hint=DAMAGED)
 
 
 def stream_errors(compression: str) -> tuple[type[Exception], ...]:

@@ -12,7 +12,13 @@ from typing import Any, BinaryIO, cast
 
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError, raise_if_cancelled
-from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
+from minibuild.layer.compress import (
+    compression_of,
+    decompressed,
+    detect_compression,
+    stream_errors,
+    unsound,
+)
 from minibuild.oci.content import BlobSource, Verifier
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
@@ -132,9 +138,8 @@ class LayerStream:
             try:
                 chunk = stream.read(_CHUNK_BYTES)
             except errors as error:
-                raise ImageError(
-                    f"layer {self._layer.digest} is not sound {compression} data: {error}"
-                ) from None
+                what = f"layer {self._layer.digest}"
+                raise unsound(what, f"sound {compression} data", error) from None
             if self._wanted is not None:
                 sha.update(chunk)
             if not chunk:

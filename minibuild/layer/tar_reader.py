@@ -12,6 +12,7 @@ from typing import BinaryIO, NoReturn
 
 from minibuild.errors import ImageError
 from minibuild.layer import tar_sparse
+from minibuild.layer.compress import unsound
 from minibuild.layer.tar_format import (
     BLOCK,
     TYPE_FLAGS,
@@ -128,7 +129,7 @@ class TarReader:
     # --- Bytes ------------------------------------------------------------------------------------
 
     def _fail(self, why: str) -> NoReturn:
-        raise ImageError(f"{self._what} is not a sound tar archive: {why}")
+        raise unsound(self._what, "a sound tar archive", why)
 
     def _next_chunk(self) -> None:
         chunk = next(self._chunks, b"")

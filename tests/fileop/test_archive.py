@@ -134,7 +134,8 @@ def test_a_compressed_archive_that_ends_early_is_no_file(
 ) -> None:
     with open(os.path.join(bench.source, "a.tar"), "wb") as file:
         file.write(compress(tar() + os.urandom(100))[:-4])
-    with pytest.raises(ImageError, match="is not sound"):
+    what = r"the archive a\.tar is not sound \w+ data: it is cut short"
+    with pytest.raises(ImageError, match=what):
         bench.copy("a.tar", "/out/", unpack=True)
 
 
