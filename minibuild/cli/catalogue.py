@@ -76,7 +76,7 @@ CATALOGUE: Mapping[str, Summary] = {
 DOCKERS: Mapping[str, str] = {
     "images": "image ls",
     "rmi": "image rm",
-    **{name: f"image {name}" for name in "history import load pull push save tag".split()},
+    **{name: f"image {name}" for name in "history import inspect load pull push save tag".split()},
 }
 """The names that docker has for commands about images."""
 
@@ -90,9 +90,10 @@ ALIASES: Mapping[str, str] = {
     "image build": "build",
     "image list": "image ls",
     "image remove": "image rm",
-    "builder prune": "prune",
-    "buildx prune": "prune",
+    **{f"{group} prune": "prune" for group in ("builder", "buildx", "image", "system")},
     "buildx du": "du",
+    "system df": "du",
+    "buildx history": "builds ls",
     "builds": "builds ls",
     "builds list": "builds ls",
 }

@@ -124,15 +124,18 @@ def _global_flags(words: list[str], session: Session) -> tuple[list[str], Sessio
                 raise UsageError("--root names no folder", hint="write --root DIR")
             session = session._replace(given_root=os.path.abspath(value))
         elif name in ("-h", "--help"):
-            return ["help"], session
+            return ["help", *rest], session
         elif name in ("-v", "--version"):
             return ["version"], session
         else:
+            from minibuild.cli.catalogue import parser_of
             from minibuild.cli.foreign_flags import FOREIGN
 
             hint = "see `minibuild --help`"
             if instead := FOREIGN["build"].get(name):  # kaniko has no commands
                 hint = f"write `minibuild build` first, and then {instead}"
+            elif parser_of("build").takes(name):
+                hint = f"it stands behind the command: `minibuild build {name} ...`"
             raise UsageError(f"unknown flag before the command: {name}", hint=hint)
         words = rest
     return words, session
@@ -163,20 +166,24 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
 
 def _unknown(words: list[str], session: Session) -> int:
     from minibuild.cli.catalogue import CATALOGUE
-    from minibuild.graph.spelling import nearest
+    from minibuild.cli.foreign_flags import COMMANDS
+    from minibuild.graph.spelling import nearest, one_of
 
     group = [name for name in CATALOGUE if name.startswith(words[0] + " ")]
     if group and (len(words) == 1 or words[1] in ("-h", "--help", "help")):
         session.say(_table(group))
         return 0 if len(words) > 1 else UsageError.exit_code
-    said = " ".join(words[:2]) if group else words[0]
+    if group:
+        hint = one_of(words[1], (name.partition(" ")[2] for name in group))
+        raise UsageError(f"unknown command: minibuild {words[0]} {words[1]}", hint=hint)
+    said = words[0]
     # Docker has short forms of some: `docker pull`.
-    longer = [name for name in CATALOGUE if name.endswith(f" {said}")]
-    near = longer[0] if longer else nearest(said, [*CATALOGUE, "image"], most=2)
-    raise UsageError(
-        f"unknown command: minibuild {said}",
-        hint=f"did you mean `minibuild {near}`?" if near else "see `minibuild --help`",
-    )
+    near = next((name for name in CATALOGUE if name.endswith(f" {said}")), "")
+    near = near or nearest(said, [*CATALOGUE, "image"], most=len(said) // 3)
+    if os.path.exists(said) and not near:
+        near = f"build {said}"
+    hint = f"did you mean `minibuild {near}`?" if near else "see `minibuild --help`"
+    raise UsageError(f"unknown command: minibuild {said}", hint=COMMANDS.get(said, hint))
 
 
 def _help(words: list[str], session: Session) -> int:

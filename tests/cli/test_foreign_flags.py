@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.catalogue import CATALOGUE, parser_of
-from minibuild.cli.foreign_flags import FOREIGN, TOOLS
+from minibuild.cli.catalogue import ALIASES, CATALOGUE, parser_of
+from minibuild.cli.foreign_flags import COMMANDS, FOREIGN, TOOLS
 from minibuild.cli.main import entry
 from tests.conftest import CHECKOUT, Golden
 
@@ -51,6 +51,13 @@ def all_taken() -> frozenset[str]:
 @pytest.mark.parametrize("command", FOREIGN)
 def test_none_is_both_taken_and_explained(command: str) -> None:
     assert not taken(command) & FOREIGN[command].keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_not_here_leads_to_some_that_are(command: str) -> None:
+    assert command not in {*CATALOGUE, *ALIASES}
+    for first, second in re.findall(r"`minibuild ([a-z]+)(?: ([a-z]+))?", COMMANDS[command]):
+        assert {first, f"{first} {second}"} & CATALOGUE.keys()
 
 
 @pytest.mark.parametrize("flag", KANIKO)
