@@ -114,7 +114,7 @@ def workdir(state: StageState, item: Workdir) -> None:
         state.conversion.checks.report(rules.WORKDIR_RELATIVE_PATH, message, item.head)
     state.workdir_set = True
     if not path.startswith("/"):
-        path = posixpath.normpath(posixpath.join("/", state.workdir, path))
+        path = clean(posixpath.join("/", state.workdir, path))
     state.config["WorkingDir"] = from_slashes(path, state.platform.os)
     made = clean("/" + path)
     if made != "/":

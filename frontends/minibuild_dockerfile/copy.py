@@ -159,7 +159,7 @@ def _copied(state: StageState, item: Copy) -> Iterator[_Source]:
         if git is not None or name:
             kind = "a git ref" if git is not None else "a URL"
             raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
-    tree = _copied_tree(state.conversion, item) if item.sources else None
+    tree = _copied_tree(state.conversion, item) if item.sources or item.from_ else None
     own = tree is not None and not isinstance(tree.op, op.LocalSource)
     for source in item.sources:
         yield _Source(tree, _path(state, item, source), keep_owner=own)

@@ -242,7 +242,7 @@ class Lexer:
         modifier = self.next()
         if not modifier:
             raise _missing("'}'")
-        if not name:
+        if not name and modifier in "{}:":
             raise LexError(
                 "syntax error: bad substitution", "write ${name}, or \\$ for a dollar sign"
             )

@@ -45,7 +45,7 @@ _KEYS = (
     *("uid", "gid", "src", "dst", "destination", "ro", "rw", "readwrite", "env"),
 )
 _ALONE = ("readonly", "readwrite", "required")
-_ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",), "env": ("secret",)}
+_ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",)}
 _FILE_TYPES = ("secret", "ssh", "cache")
 
 

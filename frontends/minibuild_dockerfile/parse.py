@@ -153,7 +153,7 @@ def parse_trigger(trigger: str, span: Span) -> Instruction:
             span,
             hint="split it into several ONBUILD instructions",
         )
-    if splits[0].instruction in ("FROM", "MAINTAINER", "ONBUILD"):
+    if splits[0].instruction in ("FROM", "ONBUILD"):
         raise DockerfileError(
             f"{splits[0].instruction} isn't allowed as an ONBUILD trigger",
             span,

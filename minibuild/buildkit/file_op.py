@@ -99,6 +99,7 @@ def _set_copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -
     message.createDestPath, message.alwaysReplaceExistingDestPaths = rules.make_dest, rules.replace
     _set_mode(message, action.chmod)
     message.attemptUnpackDockerCompatibility = action.unpack
+    message.exclude_patterns.extend(action.exclude)
     only = _only_path(source)
     if only:
         message.src = only
@@ -110,7 +111,6 @@ def _set_copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -
         message.include_patterns.append(rest)
         if not has_wildcard(rest):
             message.required_paths.append(posixpath.join(message.src, rest))
-    message.exclude_patterns.extend(action.exclude)
     message.include_patterns.extend(rules.include)
     message.followSymlink, message.dirCopyContents = rules.follow, rules.contents
     message.allowWildcard, message.allowEmptyWildcard = True, rules.allow_empty

@@ -11,7 +11,7 @@ import os
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.graph.ignore import IgnorePatterns, compiled
-from minibuild.linux.beneath import join, lstat, open_beneath, readlink, real_path
+from minibuild.linux.beneath import join, lstat, open_beneath, parents, readlink, real_path
 from minibuild.linux.descriptors import closing_fd
 
 _SHOWN = 3
@@ -86,6 +86,8 @@ def _escapes(path: str) -> bool:
 
 
 def _ignored(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) -> str:
+    links = (path for path in parents(real) if ignore.excluded(path) and readlink(tree.fd, path))
+    real = next(links, real)
     index = ignore.deciding_pattern(real) if real and lstat(tree.fd, real) else None
     if index is None or not ignore.excluded(real):
         return ""

@@ -134,7 +134,8 @@ class Selection:
 
     def _real(self, named: str) -> str:
         if self.copy.rules.follow:
-            return real_path(self.tree.fd, named)
+            # A symlink that is ignored is not there, so it leads nowhere.
+            return real_path(self.tree.fd, named, lambda link: not self._ignore.excluded(link))
         head, _, name = named.rpartition("/")
         return join(real_path(self.tree.fd, head), name) if name else ""
 

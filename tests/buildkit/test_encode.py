@@ -112,6 +112,15 @@ def test_a_name_that_is_pinned_stays_as_it_is(source: ImageSource, identifier: s
     assert op.source.identifier == f"docker-image://{identifier}"
 
 
+def test_what_is_left_out_of_a_download_and_of_a_repository() -> None:
+    text = "FROM scratch\nADD --exclude=x https://x.example/a https://x.example/b.git <<c /\nc\n"
+    shown = as_json(encode(vertex_of(text, {}), SESSION).SerializeToString())["ops"]
+    (made,) = (
+        one["op"]["file"]["actions"] for one in shown if len(one["op"].get("inputs", ())) > 1
+    )
+    assert [action["copy"]["exclude_patterns"] for action in made] == [["x"]] * 3
+
+
 def test_what_a_daemon_has_to_be_capable_of() -> None:
     """A daemon refuses a capability that it does not know: there is none for each attribute."""
     text = "FROM scratch\nADD https://x.example/a /\nADD https://x.example/b.git#c:d /\nCOPY a /\n"
