@@ -17,7 +17,7 @@ import pytest
 
 from minibuild.errors import Cancelled
 from minibuild.exporter.local import export_local
-from minibuild.exporter.tar import Tree, export_tar
+from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.checksum import content_digests, tree_digests
@@ -154,10 +154,10 @@ CASES: dict[str, Callable[[Place, Soon], object]] = {
     "compressing": lambda p, soon: recompress(p.content, p.layer, "zstd", cancelled=soon),
     "dating": lambda p, soon: clamp_times(p.content, p.layer, 1, "zstd", cancelled=soon),
     "a folder": lambda p, soon: export_local(
-        Tree("", opened(p.data.parent)), str(p.path / "out"), cancelled=soon
+        OutputTree("", opened(p.data.parent)), str(p.path / "out"), cancelled=soon
     ),
     "a tar": lambda p, soon: export_tar(
-        [Tree("", opened(p.data.parent))], str(p.path / "out.tar"), cancelled=soon
+        [OutputTree("", opened(p.data.parent))], str(p.path / "out.tar"), cancelled=soon
     ),
 }
 

@@ -33,8 +33,8 @@ OP, REQUEST = "graph/op", "session/request"
 OF_OP = {OP, "solver/lookup", "solver/step", "buildkit/encode", "attest/materials"}
 OF_OUTPUT = {"exporter/export", "exporter/options", "buildflags/output"}
 NEW_KINDS = [
-    ("Op", OP, "Source | Step", OF_OP),
-    ("Step", OP, "Exec |", OF_OP),
+    ("Op", OP, "Source | StepOp", OF_OP),
+    ("StepOp", OP, "Exec |", OF_OP),
     ("Source", OP, "ImageSource |", OF_OP - {"buildkit/encode"}),
     ("FileAction", OP, "Copy |", {"solver/keys", "fileop/apply"}),
     ("ExecMount", OP, "BindMount |", {"solver/keys", "solver/execmounts"}),

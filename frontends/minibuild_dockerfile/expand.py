@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from minibuild.errors import Span
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.lexer import Lexer, LexError, Part, TooMuchError, joined, separated
+from minibuild_dockerfile.lexer import Fragment, Lexer, LexError, TooMuchError, joined, separated
 from minibuild_dockerfile.limits import Budget, too_much
 
 _SHOWN = 1000
@@ -24,7 +24,7 @@ class Expansion(NamedTuple):
     """What a word stands for. `unset` are the names without a value, also where the word has a
     default."""
 
-    parts: list[Part]
+    parts: list[Fragment]
     used: frozenset[str]
     unset: frozenset[str]
 

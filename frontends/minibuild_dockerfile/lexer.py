@@ -47,16 +47,16 @@ class TooMuchError(Exception):
     """The text stands for more than may be made of it."""
 
 
-Part = tuple[str, bool]
+Fragment = tuple[str, bool]
 """A part of what a text stands for, and whether spaces in it separate words."""
 
 
-def joined(parts: Iterable[Part]) -> str:
+def joined(parts: Iterable[Fragment]) -> str:
     """The parts as one text."""
     return "".join([text for text, _ in parts])
 
 
-def separated(parts: Iterable[Part]) -> list[str]:
+def separated(parts: Iterable[Fragment]) -> list[str]:
     """The parts as words."""
     words: list[list[str]] = [[]]
     for text, separates in parts:
@@ -114,9 +114,9 @@ class Lexer:
         self.position += 1
         return character
 
-    def until(self, stop: str) -> list[Part]:
+    def until(self, stop: str) -> list[Fragment]:
         """Expand up to the character `stop`, and take it; up to the end if `stop` is empty."""
-        out: list[Part] = []
+        out: list[Fragment] = []
         plain = _plain(("$'\"<" if self.quotes else "$") + self.escape + stop)
         while character := self.peek():
             if run := plain.match(self.text, self.position):

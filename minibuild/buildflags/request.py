@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from minibuild.graph.source_policy import Policy
 
 T = TypeVar("T")
-Reader = Callable[[str, Any], Any]
+ReadValue = Callable[[str, Any], Any]
 """Makes the value of a field, from its name and what was given."""
 
 GATEWAY = "127.0.0.1"
@@ -143,7 +143,7 @@ def _as_it_is(name: str, value: Any) -> Any:
     return value
 
 
-def _choice(*known: str) -> Reader:
+def _choice(*known: str) -> ReadValue:
     def read(name: str, value: Any) -> str:
         if value not in known:
             raise UsageError(f"{name} cannot be {value!r}", hint=one_of(str(value), known))
@@ -340,7 +340,7 @@ def _defect(name: str, value: Any) -> str:
     return defect_named(_text(name, value))
 
 
-READERS: Mapping[str, Reader] = {
+READERS: Mapping[str, ReadValue] = {
     "file": read_path,
     "dockerfile": _text_or_none,
     "tags": _texts,

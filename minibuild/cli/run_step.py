@@ -18,7 +18,7 @@ from minibuild.cli.view import OpenedImage, tree_view
 from minibuild.cli.why import steps_of
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, SourceText, UsageError
-from minibuild.graph.op import Exec, Merge, Step
+from minibuild.graph.op import Exec, Merge, StepOp
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.lookup import known_parts
 from minibuild.record.made import build_of
@@ -126,7 +126,7 @@ class _Entering:
         self._build = build
         self._vertices = topological(targets)
         self._results: dict[Digest, VertexResult] = {}
-        steps = [v for v in self._vertices if isinstance(v.op, Step)]
+        steps = [v for v in self._vertices if isinstance(v.op, StepOp)]
         self._wanted = [vertex.digest for vertex in steps if _is_meant(vertex, self._word)][-1:]
         if not self._wanted:
             self._refuse(steps)

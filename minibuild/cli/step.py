@@ -18,7 +18,7 @@ from minibuild.cli.run_step import is_in_line, stage_view
 from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
-from minibuild.graph.op import Exec, File, Step
+from minibuild.graph.op import Exec, File, StepOp
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.changes import Changed, changes
 from minibuild.record.halfway import Halfway
@@ -75,12 +75,12 @@ class Stepping:
         self._build = build
         self._vertices = vertices = topological(targets)
         self._halfway = Halfway(build.worker, self._request, source, vertices)
-        self._left = [vertex for vertex in vertices if isinstance(vertex.op, Step)]
+        self._left = [vertex for vertex in vertices if isinstance(vertex.op, StepOp)]
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """See `Stepper`."""
         vertex = ready.vertex
-        if not isinstance(vertex.op, Step):
+        if not isinstance(vertex.op, StepOp):
             return
         answer = self._with_key(ready, answer)
         self._next = ready, answer

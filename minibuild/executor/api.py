@@ -112,7 +112,7 @@ class StepExit(NamedTuple):
     peak_bytes: int = 0
 
 
-Output = Callable[[int, bytes], None]
+OnOutput = Callable[[int, bytes], None]
 """Called with the stream (1 or 2) and the bytes a process wrote, in the caller's thread."""
 
 
@@ -142,13 +142,13 @@ class Executor(Protocol):
     """Runs steps; safe to call from many threads at once."""
 
     def start(
-        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
     ) -> StartedStep:
         """Start one step. One that is `held` does not touch its root until it is released: what
         that stands on may still change. Raises as `StartedStep.wait` does."""
 
     def run(
-        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
+        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
         """Run one step to its end."""
 

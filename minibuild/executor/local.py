@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.errors import MAKE_ROOM, Cancelled, HostError, StoreError, is_full, os_errors_as
-from minibuild.executor.api import BindTree, Output, Step, StepExit
+from minibuild.executor.api import BindTree, OnOutput, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.listener.calls import can_listen
 from minibuild.executor.oom import OomWatch
@@ -74,7 +74,7 @@ class LocalExecutor:
             self._start_listeners()  # Each step needs it, and this process has one thread yet.
 
     def run(
-        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
+        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
         """See `api.Executor.run`."""
         if cancelled.is_set():
@@ -82,7 +82,7 @@ class LocalExecutor:
         return self.start(step, output, stdin).wait(cancelled)
 
     def start(
-        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
     ) -> "LocalStep":
         """See `api.Executor.start`."""
         if self._closed:

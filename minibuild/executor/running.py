@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from minibuild.errors import BuildError, DefinitionError, HostError
-from minibuild.executor.api import CannotShow, Output
+from minibuild.executor.api import CannotShow, OnOutput
 from minibuild.executor.helper import Helper
 from minibuild.executor.wire import (
     MAX_REPLY_BYTES,
@@ -43,7 +43,7 @@ class Running:
 
     def __init__(
         self,
-        output: Output,
+        output: OnOutput,
         stdin: int | None,
         watch: Callable[[list[int]], int] | None = None,
     ) -> None:

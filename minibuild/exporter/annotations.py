@@ -15,7 +15,7 @@ from minibuild.graph.spelling import one_of
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
-Place = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
+AnnotationPlace = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
 PLACES = ("manifest", "manifest-descriptor", "index", "index-descriptor")
 
 _ATTRIBUTE = regex(
@@ -29,7 +29,7 @@ _TYPE = regex(r"([a-z-]+)(?:\[([^\]]*)\])?")
 class Annotation(NamedTuple):
     """One annotation; without a platform it is for all images of the build."""
 
-    place: Place
+    place: AnnotationPlace
     key: str
     value: str
     platform: Platform | None = None
@@ -73,11 +73,11 @@ def _annotation(place: str, platform: str | None, key: str, value: str) -> Annot
         parsed = None if platform is None else parse_platform(platform)
     except DefinitionError as error:
         raise UsageError(error.message, hint=error.hint) from None
-    return Annotation(cast(Place, place), key, value, parsed)
+    return Annotation(cast(AnnotationPlace, place), key, value, parsed)
 
 
 def annotations_for(
-    annotations: Iterable[Annotation], place: Place, platform: Platform | None = None
+    annotations: Iterable[Annotation], place: AnnotationPlace, platform: Platform | None = None
 ) -> dict[str, str]:
     """What is to be written at a place, of the image for a platform; later ones win."""
     return {

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
-from minibuild.exporter.tar import FILE_MODE, Tree, file_time, user_xattrs
+from minibuild.exporter.tar import FILE_MODE, OutputTree, file_time, user_xattrs
 from minibuild.fileop.walk import FoundFile, walk
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, write_all
@@ -28,7 +28,7 @@ _NS = 1_000_000_000
 
 
 def export_local(
-    tree: Tree,
+    tree: OutputTree,
     dest: str,
     *,
     epoch: int | None = None,
@@ -90,7 +90,7 @@ class _Copy:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: OutputTree,
         writer: TreeWriter,
         epoch: int | None,
         delete: bool,
@@ -105,7 +105,7 @@ class _Copy:
         self._links: dict[tuple[int, int], str] = {}
         self._delete = delete
 
-    def all_of(self, tree: Tree) -> None:
+    def all_of(self, tree: OutputTree) -> None:
         """Copy a tree and its further files."""
         self._sweep("")
         for found in walk(tree.fd, owners=tree.owners):

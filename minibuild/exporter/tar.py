@@ -30,7 +30,7 @@ FILE_MODE = 0o600
 _CHUNK_BYTES = 1 << 20
 
 
-class Tree(NamedTuple):
+class OutputTree(NamedTuple):
     """The files of one result: the folder for them (empty: the top), the directory that they are
     in, open, and further files of its top, which take the place of those with the same names; and
     the records of the tree, where owners are recorded."""
@@ -42,7 +42,7 @@ class Tree(NamedTuple):
 
 
 def export_tar(
-    trees: Iterable[Tree],
+    trees: Iterable[OutputTree],
     dest: str,
     *,
     epoch: int | None = None,

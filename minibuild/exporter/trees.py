@@ -16,7 +16,7 @@ from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.local import export_local
 from minibuild.exporter.options import TreeOptions, tree_options
 from minibuild.exporter.result import Exported, ImageView, OutputContext, Subject, known_layers
-from minibuild.exporter.tar import Tree, export_tar
+from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.fileop.walk import walk
 from minibuild.session.request import Output
 
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[Tree]]:
+def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[OutputTree]]:
     """The tree of each platform; its folder is "" for a single one."""
     several = target.solved.several if split is None else split
     snapshots = target.build.worker.snapshots
@@ -37,7 +37,7 @@ def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[Tree]]:
                 stack.callback(snapshots.remove, snapshot)
             fd = stack.enter_context(snapshots.tree(snapshot))
             folder = str(built.platform).replace("/", "_") if several else ""
-            trees.append(Tree(folder, fd, {}, snapshots.owners(snapshot)))
+            trees.append(OutputTree(folder, fd, {}, snapshots.owners(snapshot)))
         yield trees
 
 
@@ -55,7 +55,7 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
     return Exported()
 
 
-def _refuse_overlap(target: OutputContext, trees: Sequence[Tree]) -> None:
+def _refuse_overlap(target: OutputContext, trees: Sequence[OutputTree]) -> None:
     """Raise `UsageError` if one folder would have to hold files of one name for two platforms."""
     if len(trees) < 2 or trees[0].folder:
         return
@@ -81,8 +81,8 @@ def export_tarball(target: OutputContext, output: Output) -> Exported:
 
 
 def _with_attestations(
-    target: OutputContext, options: TreeOptions, trees: Sequence[Tree]
-) -> Iterator[Tree]:
+    target: OutputContext, options: TreeOptions, trees: Sequence[OutputTree]
+) -> Iterator[OutputTree]:
     """The trees with what was asked to be said of each."""
     attestor = target.solved.attestor
     solved = target.solved
@@ -99,7 +99,7 @@ def _with_attestations(
         platform = str(built.platform).replace("/", "_") if together else ""
         prefix = options.attestation_prefix
         files = {prefix + _named(name, platform): data for name, data in files.items()}
-        yield Tree(folder, fd, files, owners)
+        yield OutputTree(folder, fd, files, owners)
 
 
 def _named(name: str, platform: str) -> str:

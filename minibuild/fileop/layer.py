@@ -98,7 +98,7 @@ class LayerSink(Sink):
         if data:
             self._writer.write(data + bytes(tarformat.padding(len(data))))
 
-    def _made(self, entry: Entry, kind: tarformat.Kind, size: int) -> tarformat.TarEntry:
+    def _made(self, entry: Entry, kind: tarformat.EntryKind, size: int) -> tarformat.TarEntry:
         return tarformat.TarEntry(
             entry.path,
             kind,

@@ -31,10 +31,10 @@ from minibuild.linux.cursor import Cursor
 from minibuild.linux.tree_writer import Metadata, set_metadata, times_of
 from minibuild.startup.tuples import NamedTuple
 
-Owner = tuple[int, int]
-ROOT: Owner = (0, 0)
+OwnerIds = tuple[int, int]
+ROOT: OwnerIds = (0, 0)
 
-Seen = dict[str, int]
+Ctimes = dict[str, int]
 """Paths of a directory that counted for something, and when they were last changed (ctime)."""
 
 _NO_COPY = Copy(0, (), "/")
@@ -50,10 +50,10 @@ class Survey(NamedTuple):
 
     top: str
     hidden: tuple[str, ...]
-    owner: Owner
+    owner: OwnerIds
     others: bool
     mounted: frozenset[str]
-    seen: Seen
+    seen: Ctimes
 
 
 def survey(
@@ -100,7 +100,7 @@ def is_special(status: os.stat_result) -> bool:
     return stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode)
 
 
-def _settled(seen: Seen, began_ns: int) -> Seen:
+def _settled(seen: Ctimes, began_ns: int) -> Ctimes:
     """Times of change, without those so close to the look that another change could share it."""
     return {path: -1 if is_since(ctime, began_ns) else ctime for path, ctime in seen.items()}
 
@@ -143,7 +143,7 @@ def write_mask(
     opaque: str,
     sink: TreeSink,
     cancelled: threading.Event | None = None,
-) -> Seen:
+) -> Ctimes:
     """Make the mask in an empty directory, and say what counted for it.
 
     `opaque` is the attribute of a directory that hides all below it. `sink` writes to `mask_fd`.
@@ -162,7 +162,7 @@ def write_mask(
     return found.seen | _settled(seen, began_ns)
 
 
-def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: TreeSink) -> Seen:
+def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: TreeSink) -> Ctimes:
     """Copy all that a build sees of a directory to an empty one, and say what counted for it."""
     began_ns, status = time.time_ns(), os.fstat(top_fd)
     seen = {"": status.st_ctime_ns}
@@ -180,7 +180,7 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: Tree
     return _settled(seen, began_ns)
 
 
-def write_file(found: FoundFile, sink: TreeSink) -> Seen:
+def write_file(found: FoundFile, sink: TreeSink) -> Ctimes:
     """Copy one file to an empty directory, and say what counted for it."""
     began_ns = time.time_ns()
     with explained("copying files of the context"), sink:

@@ -49,11 +49,11 @@ def flatten(
     )
 
 
-Change = Callable[[Vertex], Vertex | None]
+Replace = Callable[[Vertex], Vertex | None]
 """What to put in place of a vertex, whose inputs were changed already."""
 
 
-def rebuilt(graph: FlatGraph, change: Change = lambda vertex: vertex) -> Vertex | None:
+def rebuilt(graph: FlatGraph, change: Replace = lambda vertex: vertex) -> Vertex | None:
     """The last vertex of a list, every vertex passed through `change` on the way."""
     made: list[Vertex | None] = []
     for op, inputs, note in graph.vertices:

@@ -298,14 +298,14 @@ class Diff(NamedTuple):
     law: Literal["difference"] = "difference"
 
 
-Step = Exec | File | Diff
+StepOp = Exec | File | Diff
 """What people see as a step that runs: the rest is fetched, or costs nothing."""
 
-Op = Source | Step | MountOutput | Merge
-Kind = Literal["image", "local", "http", "git", "exec", "mount", "file", "merge", "diff"]
+Op = Source | StepOp | MountOutput | Merge
+OpKind = Literal["image", "local", "http", "git", "exec", "mount", "file", "merge", "diff"]
 
 
-def kind_of(op: Op) -> Kind:
+def kind_of(op: Op) -> OpKind:
     """The kind of an op in a word."""
     match op:
         case ImageSource():

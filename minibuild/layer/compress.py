@@ -18,15 +18,12 @@ from minibuild.oci.model import Compression
 from minibuild.startup.regex import regex
 
 if TYPE_CHECKING:
-    from minibuild.layer.gzip_writer import Deflater, KnownBlocks
+    from minibuild.layer.gzip_writer import Deflater, KnownBlocks, Write
 
 _MAX_THREADS = 8
 _ZSTD_JOB_BYTES = 4 << 20
 """What a thread of zstd takes at once, part of the format like the cuts of gzip. Half of what the
 library would take: 30 MiB less memory for a layer that is half a percent larger."""
-
-Output = Callable[[bytes | bytearray | memoryview], None]
-
 
 _MEDIA_TYPES: dict[Compression, str] = {
     "uncompressed": model.OCI_LAYER,
@@ -87,7 +84,7 @@ class Compressor(Protocol):
 
 
 def compressor(
-    compression: Compression, level: int | None, output: Output, known: "KnownBlocks | None" = None
+    compression: Compression, level: int | None, output: "Write", known: "KnownBlocks | None" = None
 ) -> Compressor:
     """A compressor that writes to `output`; blocks of gzip that are known are not made
     again."""
@@ -108,7 +105,7 @@ class _Whole:
 
     def __init__(
         self,
-        output: Output,
+        output: "Write",
         compress: Callable[[memoryview], bytes | memoryview],
         flush: Callable[[], bytes],
     ) -> None:

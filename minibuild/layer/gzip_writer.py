@@ -26,7 +26,8 @@ _WORTHWHILE = 0.9
 """What cannot be compressed below this takes hardly longer to compress than to look up. Blocks
 behind such a one are not looked up, until there is one again that can."""
 
-Output = Callable[[bytes | bytearray | memoryview], None]
+Write = Callable[[bytes | bytearray | memoryview], None]
+"""Takes what was compressed."""
 
 
 class Deflater(NamedTuple):
@@ -87,7 +88,7 @@ class GzipWriter:
     """A `compress.Compressor`."""
 
     def __init__(
-        self, deflater: Deflater, threads: int, output: Output, known: KnownBlocks | None = None
+        self, deflater: Deflater, threads: int, output: Write, known: KnownBlocks | None = None
     ) -> None:
         self._deflater = deflater
         self._count = threads

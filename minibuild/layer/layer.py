@@ -1,7 +1,7 @@
 """A layer: its names, and its bytes when they are asked for, wherever they are.
 
 Comes in: a descriptor, the digest of the tar, and a source of blobs: the store, a registry, a
-layout, an archive. Goes out: the blob (`compressed`), or the tar in it, checked (`uncompressed`,
+layout, an archive. Goes out: the tar in the blob, checked (`uncompressed`,
 and `tar` for its entries). The model is `v1.Layer` of go-containerregistry. A diff that is not
 packed yet has no digest, so it is no `Layer`: `Materialiser.layer` makes one of it.
 

@@ -26,8 +26,7 @@ from minibuild.linux import owner, xattr
 from minibuild.linux.recorded import Records
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
-from minibuild.snapshot.api import Change
-from minibuild.snapshot.api import Kind as ChangeKind
+from minibuild.snapshot.api import Change, Kind
 
 _NS = 1_000_000_000
 _NO_FILE_NOW = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
@@ -55,7 +54,7 @@ def pack(
         packer = LayerPacker(writer, clamp_epoch, owners=owners)
         for kind, path, source, *_ in changes:
             raise_if_cancelled(cancelled, "packing a layer")
-            if kind is ChangeKind.DELETE:
+            if kind is Kind.DELETE:
                 packer.whiteout(path)
             elif path:
                 packer.add(path, source)

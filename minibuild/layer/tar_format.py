@@ -29,9 +29,9 @@ KEPT_XATTRS = ("security.capability",)
 BuildKit: what is in `user.*` is seen by later steps but does not survive into a new layer, and
 `trusted.*` and labels of security modules belong to the machine, not to the image."""
 
-Kind = Literal["file", "link", "symlink", "char", "block", "dir", "fifo"]
+EntryKind = Literal["file", "link", "symlink", "char", "block", "dir", "fifo"]
 
-TYPE_FLAGS: Mapping[Kind, bytes] = {
+TYPE_FLAGS: Mapping[EntryKind, bytes] = {
     "file": b"0",
     "link": b"1",
     "symlink": b"2",
@@ -41,7 +41,7 @@ TYPE_FLAGS: Mapping[Kind, bytes] = {
     "fifo": b"6",
 }
 
-KINDS: Mapping[int, Kind] = {
+KINDS: Mapping[int, EntryKind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
     stat.S_IFLNK: "symlink",
@@ -64,7 +64,7 @@ class TarEntry(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: EntryKind
     mode: int = 0o644
     uid: int = 0
     gid: int = 0

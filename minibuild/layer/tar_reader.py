@@ -17,7 +17,7 @@ from minibuild.layer.tar_format import (
     BLOCK,
     TYPE_FLAGS,
     XATTR_RECORD,
-    Kind,
+    EntryKind,
     TarEntry,
     byte_sum,
     padding,
@@ -30,7 +30,7 @@ MAX_EXTENDED_BYTES = 1 << 20
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _NS = 1_000_000_000
 _MAX_TIME_S = 1 << 40
-_KINDS: dict[bytes, Kind] = {flag: kind for kind, flag in TYPE_FLAGS.items()} | {
+_KINDS: dict[bytes, EntryKind] = {flag: kind for kind, flag in TYPE_FLAGS.items()} | {
     b"\0": "file",
     b"7": "file",  # "Contiguous": a regular file everywhere but on systems long gone.
     b"S": "file",  # GNU tar's old way to write sparse files.
@@ -282,7 +282,7 @@ class TarReader:
             else {},
         )
 
-    def _kind(self, flag: bytes, name: str) -> Kind:
+    def _kind(self, flag: bytes, name: str) -> EntryKind:
         kind = _KINDS.get(flag)
         if kind is None:
             raise UnusableEntry(

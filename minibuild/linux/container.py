@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from minibuild.startup.tuples import NamedTuple
 
 
-class Form(NamedTuple):
+class EngineOptions(NamedTuple):
     """How a kind of container is configured: `parts` by what they allow, joined between `head` and
     `tail`; `beside` is a line for what has to be said elsewhere."""
 
@@ -35,25 +35,25 @@ _KUBERNETES = {
     "ids": "runAsUser: 0",
 }
 _POD = {name: "and in the pod's spec, hostUsers: false" for name in ("proc", "ids")}
-FORMS: Mapping[str, Form] = {
-    "Kubernetes": Form("securityContext: {", _KUBERNETES, ", ", "}", _POD),
-    "GitLab on Kubernetes": Form(
+FORMS: Mapping[str, EngineOptions] = {
+    "Kubernetes": EngineOptions("securityContext: {", _KUBERNETES, ", ", "}", _POD),
+    "GitLab on Kubernetes": EngineOptions(
         'patch = """{containers: [{name: build, securityContext: {',
         _KUBERNETES,
         ", ",
         '}}]}""" in a [[runners.kubernetes.pod_spec]] of the runner',
         _POD,
     ),
-    "GitLab on docker": Form(
+    "GitLab on docker": EngineOptions(
         "security_opt = [",
         {"seccomp": '"seccomp:unconfined"', "apparmor": '"apparmor:unconfined"'},
         ", ",
         "] in [runners.docker] of the runner",
         {"ids": 'user = "root" beside it'},
     ),
-    "GitHub Actions": Form("container: {options: ", _DOCKER, tail="} in the job"),
-    "docker": Form("docker run ", _DOCKER),
-    "podman": Form("podman run ", {**_DOCKER, "proc": "--security-opt unmask=ALL"}),
+    "GitHub Actions": EngineOptions("container: {options: ", _DOCKER, tail="} in the job"),
+    "docker": EngineOptions("docker run ", _DOCKER),
+    "podman": EngineOptions("podman run ", {**_DOCKER, "proc": "--security-opt unmask=ALL"}),
 }
 
 

@@ -67,7 +67,7 @@ def may_have_listener() -> bool:
     return status == 0
 
 
-class Reader:
+class MemoryReader:
     """Reads the memory of processes: of others with the same ids, or in the same namespace."""
 
     __slots__ = ("_addresses", "_buffer", "_local", "_remote")

@@ -14,7 +14,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Completed, Event, Log, Remark, Report, Started
-from minibuild.graph.op import Step
+from minibuild.graph.op import StepOp
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.session.request import BuildRequest, BuildResult
 from minibuild.startup.tuples import NamedTuple
@@ -191,7 +191,7 @@ def _digest(vertex: Vertex) -> Digest:
 def _did_work(vertices: Iterable[Vertex], results: Mapping[Digest, VertexResult]) -> bool:
     """Whether any step ran. Sources from the web are asked each time, which is no work."""
     return any(
-        isinstance(vertex.op, Step)
+        isinstance(vertex.op, StepOp)
         and (found := results.get(vertex.digest)) is not None
         and not found.cached
         for vertex in vertices

@@ -8,7 +8,7 @@ they are until a step needs their files or an export their bytes.
 import os
 import threading
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
@@ -30,14 +30,13 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.session.request import RegistryAccess
+from minibuild.session.request import Pull, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.registry.pull import Registry
 
 MAX_INDEX_DEPTH = 4
-Pull = Literal["missing", "always", "never"]
 
 
 class FoundImage(NamedTuple):

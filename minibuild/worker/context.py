@@ -8,7 +8,7 @@ what is asked. It is made once for each build and never changed. Read next: `sou
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from minibuild.cache.results import Result
 from minibuild.digest import Digest
@@ -18,7 +18,7 @@ from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.progress.writer import ProgressWriter
-from minibuild.session.request import BuildRequest, RegistryAccess
+from minibuild.session.request import BuildRequest, Pull, RegistryAccess
 from minibuild.session.secrets import AgentSocket, SecretReader, SshReader
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -48,7 +48,7 @@ class BuildContext(NamedTuple):
     secret: Callable[[str], bytes | None]
     ssh: Callable[[str], AgentSocket | None]
     registries: RegistryAccess
-    pull: Literal["missing", "always", "never"]
+    pull: Pull
     cache_mount_importer: "CacheMountImporter | None" = None
     keep_failed: Callable[[Vertex, Exec, Result], None] | None = None
     resources: Resources = UNLIMITED

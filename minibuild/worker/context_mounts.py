@@ -24,7 +24,7 @@ from minibuild.executor.api import BindContext, BindTree, StepMount
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.mask import (
     ROOT,
-    Owner,
+    OwnerIds,
     is_current,
     is_special,
     needs_mask,
@@ -53,7 +53,7 @@ class _View(NamedTuple):
     """How a path of a context is shown: in place, with an owner that is mapped and a mask ("" for
     none), or as a `copy`. `seen` is what counted for the mask or the copy."""
 
-    owner: Owner = ROOT
+    owner: OwnerIds = ROOT
     mask: str = ""
     copy: str = ""
     seen: Mapping[str, int] = {}

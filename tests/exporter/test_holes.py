@@ -8,7 +8,7 @@ import pytest
 
 from minibuild.exporter.destination import open_destination
 from minibuild.exporter.local import export_local
-from minibuild.exporter.tar import Tree, export_tar
+from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.linux.contents import extents
 
 SIZE = 8 << 20
@@ -45,7 +45,7 @@ def opened(path: Path) -> int:
 
 
 def test_a_folder(tree: Path, tmp_path: Path) -> None:
-    export_local(Tree("", opened(tree)), str(tmp_path / "out"))
+    export_local(OutputTree("", opened(tree)), str(tmp_path / "out"))
     out = tmp_path / "out" / "file"
     assert out.read_bytes() == (tree / "file").read_bytes()
     assert used(out) <= used(tree / "file") + 65536
@@ -53,7 +53,7 @@ def test_a_folder(tree: Path, tmp_path: Path) -> None:
 
 def test_a_tar(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tar"
-    export_tar([Tree("", opened(tree))], str(out))
+    export_tar([OutputTree("", opened(tree))], str(out))
     with tarfile.open(out) as tar:
         assert tar.getnames() == ["file", "last"]
         found = tar.extractfile("file")
@@ -70,12 +70,12 @@ def test_a_tar_behind_other_data(tree: Path, tmp_path: Path) -> None:
     fd, stdout = os.open(out, os.O_WRONLY | os.O_APPEND), os.dup(1)
     os.dup2(fd, 1)
     try:
-        export_tar([Tree("", opened(tree))], "-")
+        export_tar([OutputTree("", opened(tree))], "-")
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
         os.close(fd)
-    export_tar([Tree("", opened(tree))], str(tmp_path / "other"))
+    export_tar([OutputTree("", opened(tree))], str(tmp_path / "other"))
     assert out.read_bytes() == b"before" * 1000 + (tmp_path / "other").read_bytes()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from minibuild.errors import UsageError
 from minibuild.exporter.local import export_local
-from minibuild.exporter.tar import Tree, export_tar
+from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.linux import xattr
 from minibuild.linux.xattr import MODE, OWNER
 
@@ -20,7 +20,7 @@ def export(
 ) -> list[str]:
     fd = os.open(source, os.O_RDONLY)
     try:
-        return export_local(Tree("", fd), str(dest), delete=delete, epoch=epoch)
+        return export_local(OutputTree("", fd), str(dest), delete=delete, epoch=epoch)
     finally:
         os.close(fd)
 
@@ -119,7 +119,7 @@ def test_attributes_of_users(source: Path, tmp_path: Path) -> None:
     export(source, dest)
     shown = {name: xattr.get_all(str(dest / name)) for name in wanted}
     fd = os.open(source, os.O_RDONLY)
-    export_tar([Tree("", fd)], str(archive))
+    export_tar([OutputTree("", fd)], str(archive))
     os.close(fd)
     with tarfile.open(archive) as tar:
         records = {one.name: one.pax_headers for one in tar if one.name in wanted}
@@ -139,7 +139,7 @@ def test_with_an_epoch_all_times_are_it(source: Path, tmp_path: Path) -> None:
     """Also those that are earlier, unlike in layers."""
     export(source, tmp_path / "dest", epoch=10)
     fd = os.open(source, os.O_RDONLY)
-    export_tar([Tree("", fd)], str(tmp_path / "tar"), epoch=10)
+    export_tar([OutputTree("", fd)], str(tmp_path / "tar"), epoch=10)
     os.close(fd)
     with tarfile.open(tmp_path / "tar") as tar:
         times = {entry.mtime for entry in tar}

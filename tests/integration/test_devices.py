@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.exporter.local import export_local
-from minibuild.exporter.tar import Tree, export_tar
+from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.fileop import apply as fileop
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import content_digests, tree_digests
@@ -66,7 +66,7 @@ def tree(folder: Path) -> Iterator[int]:
 
 def archived(tree: int, folder: Path) -> dict[str, tuple[bytes, int, int, int]]:
     """The devices in a tar of the tree."""
-    export_tar([Tree("", tree)], str(folder / "out.tar"))
+    export_tar([OutputTree("", tree)], str(folder / "out.tar"))
     data = io.BytesIO((folder / "out.tar").read_bytes())
     with tarfile.open(fileobj=data) as archive:
         members = [m for m in archive.getmembers() if not m.isdir()]
@@ -109,7 +109,7 @@ def test_digests(tree: int, folder: Path) -> None:
 
 
 def test_a_directory_gets_placeholders_and_a_note(tree: int, folder: Path) -> None:
-    done = export_local(Tree("", tree), str(folder / "out"))
+    done = export_local(OutputTree("", tree), str(folder / "out"))
     assert len(done) == 2 and "null" in "".join(done)
     target = folder / "out/null"
     assert device.seen(os.lstat(target), str(target)).st_rdev == os.makedev(1, 3)

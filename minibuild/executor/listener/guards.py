@@ -13,7 +13,7 @@ from collections.abc import Callable
 from minibuild.executor.listener.identity import Identity, in_real_ids, may_change
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
-from minibuild.executor.listener.permissions import SEARCH, WRITE, Found, NotJudged
+from minibuild.executor.listener.permissions import SEARCH, WRITE, NotJudged, PathStat
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
@@ -49,7 +49,7 @@ class GuardedCalls(IdentityCalls):
 
     def _parent(
         self, call: Notification, who: Identity, directory: int, address: int
-    ) -> tuple[Found, str]:
+    ) -> tuple[PathStat, str]:
         path = self._processes.read_path(call.pid, address)
         return self._permissions.parent(who, call.pid, directory, path)
 

@@ -62,7 +62,7 @@ class Identity(NamedTuple):
 
 
 ROOT = Identity()
-Kind = Literal["user", "group"]
+IdKind = Literal["user", "group"]
 
 
 def _refused() -> OSError:
@@ -107,7 +107,7 @@ def _filesystem(now: Ids, privileged: bool, wanted: int) -> Ids:
     return now._replace(filesystem=wanted) if may and wanted != KEEP else now
 
 
-_RULES: dict[str, tuple[Kind, Callable[..., Ids], int]] = {
+_RULES: dict[str, tuple[IdKind, Callable[..., Ids], int]] = {
     "setuid": ("user", _one, 1),
     "setgid": ("group", _one, 1),
     "setreuid": ("user", _two, 2),

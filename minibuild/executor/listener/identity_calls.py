@@ -8,7 +8,7 @@ from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.notifications import Notification, Notifications
 from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.permissions import Found, Permissions
+from minibuild.executor.listener.permissions import PathStat, Permissions
 from minibuild.executor.listener.process import Processes
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
@@ -35,7 +35,7 @@ class IdentityCalls:
 
     def _file(
         self, call: Notification, who: Identity, directory: int, address: int, flags: int = 0
-    ) -> Found:
+    ) -> PathStat:
         """The file that a call names; without a path it is the open one."""
         path = self._processes.read_path(call.pid, address) if address else ""
         follow = not flags & AT_SYMLINK_NOFOLLOW

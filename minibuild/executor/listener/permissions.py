@@ -26,7 +26,7 @@ _ITSELF = os.O_CREAT | os.O_EXCL
 _MOST_LINKS = 40
 _ALL_SEARCH = 0o111
 _PROTECTS_LINKS = "sys/fs/protected_hardlinks"
-Found = tuple[str, os.stat_result]
+PathStat = tuple[str, os.stat_result]
 """Where something is, by a path that has no symlink for us, and what lstat(2) says of it."""
 
 
@@ -82,7 +82,7 @@ class Permissions:
 
     def find(
         self, who: Identity, pid: int, directory: int, path: str, *, follow: bool = True
-    ) -> Found:
+    ) -> PathStat:
         """What a path of a process leads to. Raises `PermissionError` for a directory that may not
         be searched, and any other `OSError` for what is not there, or is not ours to judge."""
         folder, slash, name = path.rpartition("/")
@@ -95,7 +95,7 @@ class Permissions:
         start = root if path.startswith("/") else base(pid, directory)
         return self._walk(who, root, start, path, follow=follow)
 
-    def _walk(self, who: Identity, root: str, at: str, path: str, *, follow: bool) -> Found:
+    def _walk(self, who: Identity, root: str, at: str, path: str, *, follow: bool) -> PathStat:
         found = os.stat(at or "/")
         names = path.split("/")[::-1]
         # What is kept is the folder of an absolute path to which all directories are open to all.
@@ -127,7 +127,7 @@ class Permissions:
                 at, found = root, os.stat(root or "/")
         return at or "/", found
 
-    def check(self, who: Identity, file: Found, wanted: int) -> None:
+    def check(self, who: Identity, file: PathStat, wanted: int) -> None:
         """Raise `PermissionError` if the mode of a file does not grant what is `wanted`."""
         mode = file[1].st_mode
         if not wanted & ~(mode & mode >> 3 & mode >> 6):
@@ -137,12 +137,12 @@ class Permissions:
         if not may_access(who, self._owned.owner_at(*file), mode, wanted):
             raise refused(errno.EACCES)
 
-    def check_change(self, who: Identity, file: Found) -> None:
+    def check_change(self, who: Identity, file: PathStat) -> None:
         """The same for what only the owner of a file may do."""
         if not may_change(who, self._owned.owner_at(*file)):
             raise refused(errno.EPERM)
 
-    def parent(self, who: Identity, pid: int, directory: int, path: str) -> tuple[Found, str]:
+    def parent(self, who: Identity, pid: int, directory: int, path: str) -> tuple[PathStat, str]:
         """The directory in which a path ends, and the name there."""
         parent, slash, name = path.rstrip("/").rpartition("/")
         return self.find(who, pid, directory, parent + slash), name
@@ -176,7 +176,7 @@ class Permissions:
             return  # And this one, too.
         self.check(who, file, wanted)
 
-    def check_removal(self, who: Identity, parent: Found, name: str) -> Found:
+    def check_removal(self, who: Identity, parent: PathStat, name: str) -> PathStat:
         """The same for an entry that goes; in a sticky directory only those of the user's own."""
         path = f"{parent[0]}/{name}"
         self.check(who, parent, SEARCH)
@@ -186,7 +186,7 @@ class Permissions:
             self.check_change(who, entry)
         return entry
 
-    def check_link(self, who: Identity, file: Found) -> None:
+    def check_link(self, who: Identity, file: PathStat) -> None:
         """The same for a file that gets another name, where /proc/sys/fs/protected_hardlinks says
         so."""
         mode = file[1].st_mode

@@ -23,7 +23,7 @@ from minibuild.linux.syscalls import (
     RESOLVE_NO_MAGICLINKS,
     openat2,
 )
-from minibuild.linux.unotify import Reader
+from minibuild.linux.unotify import MemoryReader
 
 _MOST_BYTES = 4096
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -78,7 +78,7 @@ class Processes:
     __slots__ = ("_reader", "rooted")
 
     def __init__(self, *, rooted: bool) -> None:
-        self._reader = Reader()
+        self._reader = MemoryReader()
         self.rooted = rooted
 
     def read_path(self, pid: int, address: int) -> str:

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 
 from minibuild.errors import Cancelled, HostError
-from minibuild.executor.api import Output, Step, StepExit
+from minibuild.executor.api import OnOutput, Step, StepExit
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.ownroot.keeper import KeeperClient
 from minibuild.executor.ownroot.root import Root
@@ -40,13 +40,13 @@ class OwnRootExecutor:
         self._closed = False
 
     def start(
-        self, step: Step, output: Output, stdin: int | None = None, *, held: bool = False
+        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
     ) -> "OwnRootStep":
         """See `api.Executor.start`."""
         return OwnRootStep(self, step, output, stdin)
 
     def run(
-        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None = None
+        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
         """See `api.Executor.run`."""
         _check(step)
@@ -59,7 +59,7 @@ class OwnRootExecutor:
         return self._oom.exit_of(exited)
 
     def _run(
-        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None
+        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None
     ) -> Exited:
         layers = layers_of(step.rootfs)
         tree = self._tree_like(layers)
@@ -101,7 +101,7 @@ class OwnRootExecutor:
         return WorkingTree(self._root.new_name())
 
     def _process(
-        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None
+        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None
     ) -> Exited:
         running = Running(output, stdin)
         try:
@@ -134,7 +134,7 @@ class OwnRootStep(NamedTuple):
 
     executor: OwnRootExecutor
     step: Step
-    output: Output
+    output: OnOutput
     stdin: int | None
 
     def release(self) -> bool:

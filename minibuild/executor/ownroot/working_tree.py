@@ -26,7 +26,7 @@ from minibuild.snapshot.diff import changes
 from minibuild.snapshot.view import Node, View
 from minibuild.startup.tuples import NamedTuple
 
-Found = dict[str, os.stat_result]
+PathsFound = dict[str, os.stat_result]
 """A tree by its paths, which begin with no slash; without its root."""
 
 Mark = tuple[int, int]
@@ -144,9 +144,9 @@ class WorkingTree:
         return same_time and same_directory(node.path, f"{self.folder}/{path}")
 
 
-def scan(folder: str) -> Found:
+def scan(folder: str) -> PathsFound:
     """A tree, by one lstat(2) for each path."""
-    found: Found = {}
+    found: PathsFound = {}
     left = [""]
     while left:
         path = left.pop()

@@ -27,7 +27,7 @@ Watch = Literal["nothing", "making", "looking", "guarding"]
 """What is handed over: no call; those that make devices; those that look at files as well; and all
 that the kernel may refuse to another user than root."""
 
-Rule = dict[str, Any]
+SyscallRule = dict[str, Any]
 """A rule as in the file."""
 
 PRETENDED = """
@@ -79,7 +79,7 @@ def profile() -> bytes:
         return file.read()
 
 
-def rules(watch: Watch, *, single_id: bool) -> list[Rule]:
+def rules(watch: Watch, *, single_id: bool) -> list[SyscallRule]:
     """The rules that come before those of the file. Where the arguments of a call count, there is
     one that allows it with all others."""
     if watch == "nothing":
@@ -97,16 +97,16 @@ def rules(watch: Watch, *, single_id: bool) -> list[Rule]:
     return found
 
 
-def _making() -> list[Rule]:
+def _making() -> list[SyscallRule]:
     """Calls that make devices."""
-    found: list[Rule] = []
+    found: list[SyscallRule] = []
     for name, argument in MAKING:
         found += _masked(_ASK, name, argument, TYPE_MASK, DEVICE_TYPES)
         found += _masked(_ALLOW, name, argument, TYPE_MASK, OTHER_TYPES)
     return found
 
 
-def _owning(watch: Watch) -> list[Rule]:
+def _owning(watch: Watch) -> list[SyscallRule]:
     """Calls about owners, where there is one id; and all that make files."""
     found = [_rule(_ASK, *PRETENDED, *IDENTIFYING, *CREATING, *RECORDING)]
     found.append(_rule(_ASK, *(name for name, _ in MAKING)))
@@ -131,7 +131,7 @@ def _owning(watch: Watch) -> list[Rule]:
 
 def _masked(
     action: str, name: str, argument: int, mask: int, values: Iterable[int]
-) -> Iterable[Rule]:
+) -> Iterable[SyscallRule]:
     for value in values:
         test = {**_test(argument, "MASKED_EQ", mask), "valueTwo": value}
         yield _rule(action, name, args=[test])
@@ -141,5 +141,5 @@ def _test(argument: int, operator: str, value: int) -> dict[str, Any]:
     return {"index": argument, "op": f"SCMP_CMP_{operator}", "value": value}
 
 
-def _rule(action: str, *names: str, args: Iterable[dict[str, Any]] = ()) -> Rule:
+def _rule(action: str, *names: str, args: Iterable[dict[str, Any]] = ()) -> SyscallRule:
     return {"names": names, "action": action, "errnoRet": 0, "args": args}

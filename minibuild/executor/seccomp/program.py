@@ -170,7 +170,7 @@ def _machines(profile: dict[str, Any]) -> list[str]:
 
 def _add_rules(
     made: Any,
-    rules: list[policy.Rule],
+    rules: list[policy.SyscallRule],
     default: int,
     machine: str,
     decided: Container[str] = (),
@@ -194,7 +194,7 @@ def _add_rules(
                 made.add_rule(action, number, *arguments)
 
 
-def _names(rules: list[policy.Rule]) -> set[str]:
+def _names(rules: list[policy.SyscallRule]) -> set[str]:
     return {name for rule in rules for name in rule["names"]}
 
 
