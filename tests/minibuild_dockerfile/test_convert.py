@@ -198,6 +198,11 @@ def test_a_trigger_may_need_a_stage_nobody_else_needs() -> None:
     assert [op.args[-1] for op in ops(Exec, text, images)] == ["make-payload"]
 
 
+def test_an_image_that_only_names_the_place_of_inline_files_has_to_exist() -> None:
+    with pytest.raises(BuildError, match="nosuch: not found"):
+        build("FROM scratch\nCOPY --from=nosuch <<f /\nf\n")
+
+
 def test_errors_of_triggers_point_at_from() -> None:
     images = {"base": {"config": {"OnBuild": ["COPY --from=nowhere /p /p"]}}}
     with pytest.raises(BuildError) as caught:

@@ -32,6 +32,7 @@ from tests.support.resolver import DEFAULT_PATH
         ("VOLUME a /b", "VOLUME [a /b]"),
         ("STOPSIGNAL rtmin+3", "STOPSIGNAL rtmin+3"),
         ("WORKDIR a/../b", "WORKDIR /b"),
+        ("WORKDIR //a/b", "WORKDIR //a/b"),
         ("RUN", "RUN /bin/sh -c  # buildkit"),
         ('RUN ["a", "b c"]', "RUN a b c # buildkit"),
         (
@@ -47,6 +48,10 @@ from tests.support.resolver import DEFAULT_PATH
 )
 def test_created_by(instruction: str, expected: str) -> None:
     assert created_by(f"FROM busybox\n{instruction}\n") == [expected]
+
+
+def test_a_workdir_below_one_with_two_slashes_has_one() -> None:
+    assert created_by("FROM busybox\nWORKDIR //a\nWORKDIR b\n")[-1] == "WORKDIR /a/b"
 
 
 def test_history_entries_are_marked_and_undated() -> None:

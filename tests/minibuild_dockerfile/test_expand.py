@@ -74,6 +74,7 @@ WORDS = [
     ('"${E:-$A-$A}"', "aa-aa"),
     ("${U:-}", ""),
     ("${A:+[$A]}", "[aa]"),
+    ("[${+x}${/a/b}${%z}]", "[]"),
     # prefixes and suffixes
     ("${P#*/}", "usr/local/lib/libx.so.1"),
     ("${P##*/}", "libx.so.1"),
@@ -119,7 +120,7 @@ ERRORS = [
     ("${", "missing '}'"),
     ("${A:-x", "missing '}'"),
     ("${}", "bad substitution"),
-    ("${ A}", "bad substitution"),
+    ("${ A}", "unsupported modifier ( ) in substitution"),
     ("${{A}}", "bad substitution"),
     ("${:A}", "bad substitution"),
     ("${A:=y}", "unsupported modifier (:=) in substitution"),

@@ -61,6 +61,8 @@ def mount(text: str) -> Resolved:
         ("type=secret,source=tok", SecretMount("tok", "/run/secrets/tok")),
         ("type=secret,target=/etc/tok", SecretMount("tok", "/etc/tok")),
         ("type=secret,id=tok,env=T", SecretMount("tok", "", "T")),
+        ("env=T,id=tok,type=secret", SecretMount("tok", "", "T")),
+        ("target=/x,env=T", bind("/x")),
         (
             "type=secret,id=t,env=T,target=/t,required,mode=440,uid=5,gid=6",
             SecretMount("t", "/t", "T", True, 0o440, 5, 6),
@@ -92,7 +94,6 @@ def test_mount(text: str, expected: Resolved | ExecMount) -> None:
         ("target=/x,required", "unexpected key 'required' for mount type 'bind'"),
         ("required,type=secret,id=x", "unexpected key 'required' for mount type 'bind'"),
         ("target=/x,size=1k", "unexpected key 'size' for mount type 'bind'"),
-        ("target=/x,env=A", "unexpected key 'env' for mount type 'bind'"),
         ("target=/x,mode=0700", 'mode not allowed for "bind" type mounts'),
         ("type=tmpfs,target=/x,uid=1", 'uid not allowed for "tmpfs" type mounts'),
         ("target=/x,sharing=shared", "invalid cache sharing set for bind mount"),
