@@ -17,7 +17,7 @@ from minibuild.graph.vertex import Vertex
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.written import check_form, check_once, check_secret
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.history import healthcheck_text, plain_list, quoted_list
+from minibuild_dockerfile.history import healthcheck_text, plain_list, quoted, quoted_list
 from minibuild_dockerfile.instructions import (
     Arg,
     Cmd,
@@ -110,9 +110,12 @@ def workdir(state: StageState, item: Workdir) -> None:
     word = state.word(item.path, item.head)
     path = state.path(word, item.head)
     if not state.workdir_set and not path.startswith("/"):
-        message = f'Relative workdir "{word}" can have unexpected results if the base image changes'
+        message = (
+            f"Relative workdir {quoted(word)} can have unexpected results if the base image changes"
+        )
         state.conversion.checks.report(rules.WORKDIR_RELATIVE_PATH, message, item.head)
     state.workdir_set = True
+    path = path or state.workdir
     if not path.startswith("/"):
         path = clean(posixpath.join("/", state.workdir, path))
     state.config["WorkingDir"] = from_slashes(path, state.platform.os)

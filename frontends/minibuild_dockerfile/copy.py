@@ -209,16 +209,14 @@ def _copied_tree(conversion: Conversion, item: Copy) -> Vertex | None:
 
 def _path(state: StageState, item: Copy, source: str) -> str:
     """A source relative to its root: `..` stops there. --parents keeps the pivot `/./`."""
-    source = state.path(source, item.head)
     context = state.conversion.request.context
     if not item.from_ and not isinstance(context, ImageContext):
-        _check_ignored(state, item, source, context.ignore.patterns)
-    if item.parents:
-        parent, pivot, rest = source.partition("/./")
-        if pivot and _relative(parent) != ".":
-            return f"{_relative(parent)}/./{_relative(rest)}"
-        return _relative(rest if pivot else source)
-    return _relative(source)
+        path = state.path(source, item.head)
+        _check_ignored(state, item, path, context.ignore.patterns)
+    parent, pivot, rest = source.partition("/./") if item.parents else ("", "", "")
+    rest = _relative(state.path(rest if pivot else source, item.head))
+    parent = _relative(state.path(parent, item.head))
+    return f"{parent}/./{rest}" if pivot and parent != "." else rest
 
 
 def _relative(path: str) -> str:

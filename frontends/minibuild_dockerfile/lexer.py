@@ -257,9 +257,9 @@ class Lexer:
             return self.trimmed(name, modifier)
         if modifier in ("-", "+", "?", ":-", ":+", ":?"):
             return self.conditional(name, modifier)
-        if modifier[0] == ":" and modifier[1:] not in ("#", "%") and self.keep_unset:
+        if modifier[0] == ":" and modifier[1:] not in ("#", "%"):
             rest = self.operand("}", raw=False)  # such as ${name:0:3}, which a shell may know
-            if self.value(name) is None:
+            if self.value(name) is None and self.keep_unset:
                 return f"${{{name}{modifier}{rest}}}"
         hint = "the modifiers are :- - :+ + :? ? # ## % %% / and //"
         if "}" not in self.text:

@@ -63,7 +63,7 @@ def global_args(
             elif item.default is not None:
                 default = process_word(item.default, variables, item.span, escape, budget)
                 variables[name] = default.text
-    if not raw and EPOCH in variables and not SECONDS.fullmatch(variables[EPOCH]):
+    if not raw and variables.get(EPOCH) and not SECONDS.fullmatch(variables[EPOCH]):
         del variables[EPOCH]
     return variables
 

@@ -7,7 +7,7 @@ Read next: `config`, `copy`, `run`: what the instructions do.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from minibuild.errors import RegistryError, Span
 from minibuild.graph.frontend import FrontendRequest
@@ -245,9 +245,13 @@ class StageState:
         self.history.append(entry(created_by, layer=layer, mark=mark))
 
     def image(self) -> ImageConfig:
-        """The config of the image that this stage is now."""
+        """The config of the image that this stage is now. As with BuildKit it has no members that
+        say nothing, and none of the base's that no instruction sets (`Hostname`, `Image`)."""
+        config = {name: self.config.get(name) for name in ContainerConfig.__annotations__}
         return self.base_config._replace(
-            config=self.config, history=tuple(self.history), author=self.author
+            config=cast(ContainerConfig, {name: value for name, value in config.items() if value}),
+            history=tuple(self.history),
+            author=self.author,
         )
 
 

@@ -208,7 +208,8 @@ def _first(span: Span | None) -> int:
 def _location(span: Span | None) -> Json:
     if span is None:
         return {}
-    return {"ranges": [{"start": {"line": span.first}, "end": {"line": span.last}}]}
+    lines = ({"line": line} for line in range(span.first, span.last + 1))
+    return {"ranges": [{"start": line, "end": line} for line in lines]}
 
 
 def _without_empty(**members: Any) -> Json:

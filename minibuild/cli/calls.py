@@ -231,9 +231,9 @@ def failure(answer: Json, place: str) -> list[str]:
 def _excerpt(found: Json, answer: Json, place: str) -> list[str]:
     from base64 import b64decode
 
+    ranges = found.get("location", {}).get("ranges")
+    if not ranges:
+        return []
     text = b64decode(answer["sources"][0]["data"]).decode("utf-8", "surrogateescape")
-    lines = []
-    for lines_of in found.get("location", {}).get("ranges", ()):
-        span = Span(place, lines_of["start"]["line"], lines_of["end"]["line"])
-        lines += excerpt(text, span, place)
-    return lines
+    span = Span(place, ranges[0]["start"]["line"], ranges[-1]["end"]["line"])
+    return excerpt(text, span, place)

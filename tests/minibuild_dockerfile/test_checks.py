@@ -71,6 +71,8 @@ def test_the_page_has_all_rules() -> None:
             [("UndefinedVar", 2), ("UndefinedVar", 3)],
         ),
         ("FROM busybox\nCOPY <<E /e\n$X\nE\n", [("UndefinedVar", 2)]),
+        ("FROM busybox\nENV a=${X:y}\n", [("UndefinedVar", 2)]),
+        ("FROM busybox:${X:y}\n", [("UndefinedArgInFrom", 1)]),
         ("FROM busybox\nEXPOSE $X 80\n", []),
         ("FROM busybox\nRUN echo $X\n", []),
         (
@@ -134,6 +136,12 @@ def test_messages_name_instructions_as_they_are_written() -> None:
         "JSON arguments recommended for entrypoin",
         "Multiple entrypoint",
         "JSON arguments recommended for entrypoin",
+    ]
+
+
+def test_messages_quote_as_go_does() -> None:
+    assert messages("FROM busybox\nWORKDIR 'C:\\go'\n") == [
+        r'Relative workdir "C:\\go" can have unexpected results if the base image changes'
     ]
 
 

@@ -8,7 +8,7 @@ from minibuild.graph.op import (
     File,
 )
 from minibuild.graph.platform import Platform, parse_platform
-from tests.minibuild_dockerfile.converted import build, created_by, image, ops
+from tests.minibuild_dockerfile.converted import build, created_by, image, last_exec, ops
 from tests.support.resolver import DEFAULT_PATH
 
 # --- history ------------------------------------------------------------------------------------
@@ -80,8 +80,9 @@ def test_scratch_has_a_path_and_a_root() -> None:
 
 
 def test_what_a_base_brings_is_kept_but_not_when_it_was_made() -> None:
+    useless = {"OnBuild": [], "User": "", "Hostname": "a", "Image": "sha256:1", "Tty": False}
     base = {
-        "config": {"Env": ["A=1"], "Labels": {"x": "y"}, "OnBuild": [], "Cmd": ["a"]},
+        "config": {"Env": ["A=1"], "Labels": {"x": "y"}, "Cmd": ["a"], **useless},
         "created": "2020-01-01T00:00:00Z",
         "author": "somebody",
         "container_config": {"old": True},
@@ -143,6 +144,7 @@ WORKDIR C:\\app\\.\\x\\
 WORKDIR ..\\y
 COPY a\\b c:\\dir\\
 COPY --link . .
+COPY --parents ./b/./c p/
 CMD run $TARGETPLATFORM
 ENTRYPOINT ["e.exe"]
 """
@@ -169,6 +171,7 @@ def test_an_image_of_windows() -> None:
     assert [(c.paths, c.dest) for c in copies if isinstance(c, Copy)] == [
         (("a/b",), "/dir/"),
         ((".",), "/app/y/"),
+        (("b/./c",), "/app/y/p/"),
     ]
 
 
@@ -180,6 +183,16 @@ def test_paths_that_no_image_of_windows_has(path: str, message: str) -> None:
     for text in (f"WORKDIR {path}", f"COPY a {path}", f"COPY {path} a"):
         with pytest.raises(DockerfileError, match=message):
             build(f"# escape=`\nFROM scratch\n{text}\n", platforms=(Platform("windows", "amd64"),))
+
+
+def test_members_that_say_nothing_are_left_out() -> None:
+    text = "FROM scratch\nUSER $X\nEXPOSE $X\nENTRYPOINT []\n"
+    assert image(text).config == image("FROM scratch\n").config
+
+
+def test_a_workdir_that_expands_to_nothing_stays_where_it_is() -> None:
+    text = "FROM busybox\nWORKDIR /a/\nWORKDIR $X\nRUN x\n"
+    assert image(text).config["WorkingDir"] == last_exec(text).cwd == "/a/"
 
 
 def test_entrypoint_drops_the_command_of_the_base_only() -> None:

@@ -134,6 +134,12 @@ def test_lint() -> None:
     assert warning["location"] == at(14)
 
 
+def test_an_instruction_of_several_lines_has_a_range_for_each() -> None:
+    asked = request()._replace(source=SourceText("Dockerfile", "FROM busybox\nCMD a \\\n b\n"))
+    (warning,) = lint(asked, FakeResolver())["warnings"]
+    assert warning["location"]["ranges"] == at(2)["ranges"] + at(3)["ranges"]
+
+
 def test_lint_tells_what_it_found_before_an_error() -> None:
     text = "FROM busybox AS A\nFROM nothing\n"
     asked = request()._replace(source=SourceText("Dockerfile", text))
