@@ -137,7 +137,8 @@ def test_lint() -> None:
 def test_an_instruction_of_several_lines_has_a_range_for_each() -> None:
     asked = request()._replace(source=SourceText("Dockerfile", "FROM busybox\nCMD a \\\n b\n"))
     (warning,) = lint(asked, FakeResolver())["warnings"]
-    assert warning["location"]["ranges"] == at(2)["ranges"] + at(3)["ranges"]
+    lines = [place["start"]["line"] for place in warning["location"]["ranges"]]
+    assert lines == [2, 3]
 
 
 def test_lint_tells_what_it_found_before_an_error() -> None:
