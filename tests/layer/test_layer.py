@@ -10,6 +10,7 @@ import zstandard
 
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.layer.layer import Layer, layers_of, remember
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor, describe
@@ -139,3 +140,22 @@ def test_what_is_left_early_ends() -> None:
         (file,) = source.files
         open_before = not file.closed
     assert open_before and file.closed and not thread.is_alive()
+
+
+class Elsewhere(MultiSource):
+    """A repository that has the blobs."""
+
+    def location(self, digest: Digest) -> Reference:
+        return parse_reference("example.com/app:1")
+
+
+@pytest.mark.parametrize("data", [bytes(511) + b"x", gzip.compress(DATA)[:-9], DATA[:600]])
+def test_a_damaged_layer_says_of_which_image_it_is(data: bytes) -> None:
+    source, blob = Elsewhere(), describe(OCI_LAYER, data)
+    source.put(data)
+    with (
+        pytest.raises(ImageError) as caught,
+        Layer(DiffID(blob.digest), blob, source).tar() as reader,
+    ):
+        list(reader)
+    assert caught.value.hint == "example.com/app:1 is damaged: push it again, or use another image"
