@@ -18,7 +18,7 @@ from minibuild.buildflags.request import build_request, read_path
 from minibuild.errors import DefinitionError, UsageError, explained
 from minibuild.events import Report, silent
 from minibuild.graph.state import State
-from minibuild.session.environment import read_environment
+from minibuild.session.environment import Environment, read_environment
 from minibuild.session.memory import contexts_on_disk
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -95,7 +95,11 @@ def _run(
     if not callable(report):
         raise UsageError("report must be a function of one event")
     stop = threading.Event() if cancelled is None else cancelled
+    if not isinstance(stop, threading.Event):
+        raise UsageError("cancelled must be a threading.Event")
     environment = read_environment() if environment is None else environment
+    if not isinstance(environment, Environment):
+        raise UsageError("environment must be what read_environment() gives")
     request = build_request(context, options, environment)
     folder = environment.root if root is None else read_path("root", root)
     from minibuild.linux.namespace import needs_user_namespace

@@ -93,7 +93,7 @@ def _with_what_is_lent(request: BuildRequest, environment: Environment) -> Build
 def _near(name: str) -> str:
     from minibuild.graph.spelling import nearest
 
-    near = nearest(name, READERS)
+    near = nearest(name, READERS) or next((n for n in READERS if n.startswith(f"{name}_")), "")
     return f"; did you mean {near!r}?" if near else ""
 
 

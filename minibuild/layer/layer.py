@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.digest import DiffID, Digest
-from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
@@ -70,19 +69,12 @@ class Layer(NamedTuple):
     def tar(self, cancelled: threading.Event | None = None) -> "Iterator[TarReader]":
         """The entries of the tar, and their data. Raises `ImageError` for a damaged layer, at the
         latest at its end: what was made of its entries may have to be removed."""
-        from minibuild.layer.compress import DAMAGED
         from minibuild.layer.tar_reader import TarReader
 
-        try:
-            with self.uncompressed(cancelled) as stream:
-                reader = TarReader(stream.chunks(), f"layer {self.digest}")
-                yield reader
-                reader.drain()
-        except ImageError as error:
-            image = self.source.location(self.digest)
-            if image is not None and error.hint == DAMAGED:
-                error.hint = f"{image.familiar} is damaged: push it again, or use another image"
-            raise
+        with self.uncompressed(cancelled) as stream:
+            reader = TarReader(stream.chunks(), stream.what)
+            yield reader
+            reader.drain()
 
 
 def remember(content: ContentStore, layer: Layer) -> None:

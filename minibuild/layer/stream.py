@@ -67,7 +67,7 @@ class _VerifiedBlob:
 
 class LayerStream:
     """The tar of one blob, read once. Use as `with LayerStream(...) as stream`. Without a `diff_id`
-    the digest of the tar may be any, and is not made."""
+    the digest of the tar may be any, and is not made. Errors call it `what`."""
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class LayerStream:
 
         self._cancelled = cancelled
         self._layer = layer
+        image = source.location(layer.digest)
+        self.what = f"layer {layer.digest}" + (f" of {image.familiar}" if image else "")
         self._meter = meter
         self._wanted = diff_id
         self._file = source.open(layer)
@@ -138,8 +140,7 @@ class LayerStream:
             try:
                 chunk = stream.read(_CHUNK_BYTES)
             except errors as error:
-                what = f"layer {self._layer.digest}"
-                raise unsound(what, f"sound {compression} data", error) from None
+                raise unsound(self.what, f"sound {compression} data", error) from None
             if self._wanted is not None:
                 sha.update(chunk)
             if not chunk:

@@ -143,6 +143,7 @@ def test_mistakes_are_found_before_the_build(builds: Builds) -> None:
         for options in (
             {"tags": "app"}, {"outputs": minibuild.Output("oci", "x")}, {"report": 3},
             {"contexts": [1]}, {"root": 3}, {"dockerfile": b""},
+            {"cancelled": True}, {"environment": {}},
         ):
             try:
                 minibuild.build(context, **options)
@@ -163,6 +164,8 @@ def test_mistakes_are_found_before_the_build(builds: Builds) -> None:
         "contexts must be a mapping of names to contexts",
         "root must be a path, and got int",
         "dockerfile must be text, and got bytes",
+        "cancelled must be a threading.Event",
+        "environment must be what read_environment() gives",
         "build() got an unexpected keyword argument 'tgas'; did you mean 'tags'?",
         "build() of a request got the argument 'tags', too",
     ]
