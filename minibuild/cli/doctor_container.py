@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from minibuild.linux.container import FORMS, lines
 from minibuild.linux.descriptors import read_text
+from minibuild.linux.mountinfo import mounts_in
 from minibuild.linux.probe import HostCheck
 from minibuild.startup.tuples import NamedTuple
 
@@ -67,8 +68,8 @@ def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:
     if not (kind or filtered):
         return None
     profile = read_text(os.path.join(root, "proc/self/attr/current")).strip("\0")
-    mounts = read_text(os.path.join(root, "proc/self/mountinfo")).splitlines()
-    masked = any(line.split()[4].startswith("/proc/") for line in mounts)
+    mounts = mounts_in(read_text(os.path.join(root, "proc/self/mountinfo")))
+    masked = any(mount.point.startswith("/proc/") for mount in mounts)
     return Around(
         kind,
         filtered,

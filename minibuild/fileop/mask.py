@@ -28,6 +28,7 @@ from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.beneath import join
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.mountinfo import own_mounts
 from minibuild.linux.tree_writer import Metadata, set_metadata, times_of
 from minibuild.startup.tuples import NamedTuple
 
@@ -107,15 +108,9 @@ def _settled(seen: Ctimes, began_ns: int) -> Ctimes:
 
 def _mounted_below(directory: str) -> frozenset[str]:
     """Where something is mounted in a directory, as paths below it."""
-    prefix = os.fsencode(os.path.realpath(directory).rstrip("/") + "/")
-    found = set()
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
-            # Blanks and the like are written as octal numbers: proc_pid_mountinfo(5).
-            point = line.split(b" ")[4].decode("unicode_escape").encode("latin-1")
-            if point.startswith(prefix):
-                found.add(os.fsdecode(point[len(prefix) :]))
-    return frozenset(found)
+    prefix = os.path.realpath(directory).rstrip("/") + "/"
+    points = (mount.point for mount in own_mounts())
+    return frozenset(point.removeprefix(prefix) for point in points if point.startswith(prefix))
 
 
 def needs_mask(found: Survey, *, written: bool) -> bool:

@@ -1,9 +1,9 @@
 """A layer: its names, and its bytes when they are asked for, wherever they are.
 
 Comes in: a descriptor, the digest of the tar, and a source of blobs: the store, a registry, a
-layout, an archive. Goes out: the tar in the blob, checked (`uncompressed`,
-and `tar` for its entries). The model is `v1.Layer` of go-containerregistry. A diff that is not
-packed yet has no digest, so it is no `Layer`: `Materialiser.layer` makes one of it.
+layout, an archive. Goes out: the tar in the blob, checked (`uncompressed`, and `tar` for its
+entries). The model is `v1.Layer` of go-containerregistry. A diff that is not packed yet has no
+digest, so it is no `Layer`: `Materialiser.layer` makes one of it.
 
 One diff can have several blobs, one for each compression; the table `layers` of the store says
 which, so what was packed or pulled once is not packed again. Read next: `stream`, `writer`.

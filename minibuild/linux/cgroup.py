@@ -10,6 +10,7 @@ import errno
 import os
 
 from minibuild.linux.descriptors import read_text
+from minibuild.linux.mountinfo import mounts_in
 from minibuild.startup.tuples import NamedTuple
 
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -36,15 +37,15 @@ def hierarchies() -> list[Hierarchy]:
     """All trees that this process may look into, with its own group in each."""
     own = dict(_own_groups(read_text("/proc/self/cgroup")))
     found: dict[str, Hierarchy] = {}
-    for root, point, kind, options in _mounts(read_text("/proc/self/mountinfo")):
+    for mount in mounts_in(read_text("/proc/self/mountinfo")):
         for key, path in own.items():
-            if key in found or (kind == "cgroup2") != (key == ""):
+            if key in found or mount.type != ("cgroup" if key else "cgroup2"):
                 continue
-            if key and not set(key.split(",")) <= set(options.split(",")):
+            if key and not set(key.split(",")) <= set(mount.options.split(",")):
                 continue
-            inside = _inside(path, root)
+            inside = _inside(path, mount.root)
             if inside is not None:
-                found[key] = _hierarchy(key, point + inside)
+                found[key] = _hierarchy(key, mount.point + inside)
     return list(found.values())
 
 
@@ -58,19 +59,6 @@ def _own_groups(text: str) -> list[tuple[str, str]]:
     """The controllers of each tree (none for version 2), and the group of this process."""
     lines = [line.split(":", 2) for line in text.splitlines()]
     return [(line[1], line[2]) for line in lines if len(line) == 3]
-
-
-def _mounts(text: str) -> list[tuple[str, str, str, str]]:
-    """The mounts of cgroups in a mountinfo, see proc(5): what of the tree is mounted, where, and
-    which controllers it has."""
-    found = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, rest = after.partition(" ")
-        if kind in ("cgroup", "cgroup2"):
-            _, _, _, root, point, *_ = before.split(" ")
-            found.append((root, point, kind, rest.rpartition(" ")[2]))
-    return found
 
 
 def _inside(path: str, root: str) -> str | None:

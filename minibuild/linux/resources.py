@@ -1,4 +1,4 @@
-"""How much of a machine some processes may use, and how a cgroup is told so.
+"""How much of a machine some processes may use, and what is written to a cgroup for that.
 
 Comes in: `Resources`, which has the fields of Docker's flags. Goes out: for either version of
 cgroups the files to write, in order. Nothing is written here. The kernel's admin-guide has the

@@ -10,12 +10,12 @@ import errno
 import os
 
 from minibuild.linux import syscalls
+from minibuild.linux.mountinfo import own_mounts
 
 
 def is_mount_point() -> bool:
     """Whether the root directory is one, as far as this process can see."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        return any(line.split()[4] == b"/" for line in file)
+    return any(mount.point == "/" for mount in own_mounts())
 
 
 def contain_mounts() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from minibuild.executor.isolation import takes_own_root
 from minibuild.executor.ownroot import permit
-from minibuild.executor.ownroot.kept import Kept, read_mounts
+from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.permit import Home, OwnRootRefused, foreign_paths, home_here
+from minibuild.linux.mountinfo import MountInfo, mounts_in
 from tests.conftest import Cli
 
 CONTAINER: dict[str, Any] = {"uid": 0, "admin": False, "able": True, "pid_namespace": "pid:[1]"}
@@ -54,7 +55,7 @@ def test_this_machine_is_refused_by_where_its_program_is(monkeypatch: pytest.Mon
 def test_a_chroot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permit, "check_process", lambda *facts: None)
     monkeypatch.setattr(permit, "_home", lambda files: Home("/none", ("/none",)))
-    monkeypatch.setattr(permit, "read_mounts", lambda: {"/proc": "proc"})
+    monkeypatch.setattr(permit, "own_mounts", lambda: [MountInfo("/", "/proc", "proc", "rw")])
     with pytest.raises(OwnRootRefused, match="this is a chroot"):
         home_here()
 
@@ -137,14 +138,13 @@ def test_what_a_person_agreed_to_is_not_foreign(root: Path) -> None:
     assert _foreign(root) == []
 
 
-def test_mounts_are_read_with_their_odd_names(tmp_path: Path) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text(
+def test_mounts_are_read_with_their_odd_names() -> None:
+    text = (
         "1 0 0:1 / / rw - overlay overlay rw\n"
         "2 1 0:2 /a /with\\040blank\\134\\012 rw shared:1 - ext4 /dev/a rw\n"
         "3 1 0:3 / /etc/hosts//deleted rw - tmpfs tmpfs rw\n"
     )
-    assert read_mounts(str(table)) == {
+    assert {mount.point: mount.type for mount in mounts_in(text)} == {
         "/": "overlay",
         "/with blank\\\n": "ext4",
         "/etc/hosts": "tmpfs",

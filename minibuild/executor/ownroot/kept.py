@@ -1,20 +1,16 @@
 """What stays where it is while trees are moved in and out of "/": mounts, and a few folders.
 
-Comes in: /proc/self/mountinfo (see proc_pid_mountinfo(5)) and the folders. Goes out: `Kept`. A
-mount stays because it is the container's: its volumes, the checkout, caches, and files such as
-/etc/hosts that the runtime bound over those of the image. The directories on the way to what stays
-stay as well, and only what is in them moves.
+Comes in: the mounts of this process and the folders. Goes out: `Kept`. A mount stays because it is
+the container's: its volumes, the checkout, caches, and files such as /etc/hosts that the runtime
+bound over those of the image. The directories on the way to what stays stay as well, and only what
+is in them moves.
 Read next: `exchange`.
 """
 
-from minibuild.startup.regex import regex
-
-_ESCAPED = regex(r"\\([0-7]{3})")
-"""mountinfo writes blanks, line ends and backslashes so."""
-
 
 class Kept:
-    """Paths that stay. All are absolute and have no symlinks."""
+    """Paths that stay. All are absolute and have no symlinks. `mounts` are mount points, each with
+    the type of the filesystem on top."""
 
     __slots__ = ("mounts", "on_the_way", "paths")
 
@@ -40,14 +36,3 @@ class Kept:
                 return True
             path = path.rpartition("/")[0]
         return False
-
-
-def read_mounts(table: str = "/proc/self/mountinfo") -> dict[str, str]:
-    """The mount points that this process sees, each with the type of the filesystem on top."""
-    found = {}
-    with open(table, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            point = _ESCAPED.sub(lambda digits: chr(int(digits[1], 8)), before.split(" ")[4])
-            found[point.removesuffix("//deleted")] = after.split(" ")[0]
-    return found

@@ -20,8 +20,9 @@ import stat
 from collections.abc import Iterator
 
 from minibuild.errors import HostError
-from minibuild.executor.ownroot.kept import Kept, read_mounts
+from minibuild.executor.ownroot.kept import Kept
 from minibuild.linux import capabilities, capability_sets
+from minibuild.linux.mountinfo import own_mounts
 from minibuild.startup.tuples import NamedTuple
 
 MARKER, AGREED = "own-root", "agreed"
@@ -50,7 +51,7 @@ class Home(NamedTuple):
 
     def kept(self) -> Kept:
         """What stays now."""
-        return Kept(read_mounts(), self.folders)
+        return Kept({mount.point: mount.type for mount in own_mounts()}, self.folders)
 
 
 def home_here() -> Home:
