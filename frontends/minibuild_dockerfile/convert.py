@@ -119,7 +119,7 @@ def _unused(definition: "Dockerfile", made: list["Converted"]) -> Iterator[Findi
     """Build arguments that no ARG takes, in any stage: mostly a slip of the finger."""
     triggers = [item for one in made for plan in one.plans for item in plan.triggers]
     instructions = (*definition.parsed.instructions, *triggers)
-    known = declared_names(item for item in instructions if isinstance(item, Arg))
+    known = declared_names([item for item in instructions if isinstance(item, Arg)])
     given = definition.request.build_args
     left = sorted(name for name in given if name not in known and not is_predefined(name))
     if left:
