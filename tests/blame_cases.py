@@ -26,7 +26,7 @@ from minibuild import BuildResult, Output
 from minibuild.errors import BuildError
 from minibuild.record.blame import Blame, Origin
 from minibuild.record.lookup import known_parts
-from minibuild.record.records import BuildRecord, Records
+from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.worker.worker import open_worker
 from tests.support.images import Image, blob, read_image
 
@@ -108,7 +108,7 @@ def compare(case: Case, made: BuildResult, layout: str, lines: list[int], root: 
     made_by = makers_of(image, layout)
     wrong = []
     with open_worker(root) as worker:
-        build = next(b for b in Records(root).all() if image_digests(b) & set(digests(made)))
+        build = next(b for b in BuildRecords(root).all() if image_digests(b) & set(digests(made)))
         (output,) = build.outputs
         blame = Blame(worker, build, known_parts(worker.cache, build))
         paths = [p for p in sorted(image.files) if p]

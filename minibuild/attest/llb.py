@@ -7,7 +7,8 @@ Read next: `minibuild.buildkit.definition`.
 from collections.abc import Mapping
 from typing import Any
 
-from minibuild.attest.steps import BuildSteps, Json, Texts, info
+from minibuild.attest.call import Json
+from minibuild.attest.steps import BuildSteps, Texts, info
 from minibuild.buildkit.definition import DefinitionWriter, OpOutput
 from minibuild.buildkit.encode import add_ops
 from minibuild.buildkit.encode_source import LocalAccess

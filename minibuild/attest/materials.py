@@ -8,6 +8,7 @@ Rules: BuildKit's docs/attestations/slsa-definitions.md. Read next: `steps`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
+from minibuild.attest.call import Json
 from minibuild.attest.statement import package_url
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import DefinitionError
@@ -28,8 +29,6 @@ from minibuild.graph.op import (
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import Vertex
 from minibuild.startup.tuples import NamedTuple
-
-Json = dict[str, Any]
 
 _GIT_DIGESTS = {40: "sha1", 64: "sha256"}
 _LAYOUT = "oci-layout://"

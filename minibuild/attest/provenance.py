@@ -8,9 +8,8 @@ Read next: `call`, `materials`, `steps`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from minibuild.attest.call import call_of, described, take_vcs, without_values
+from minibuild.attest.call import Json, call_of, described, take_vcs, without_values
 from minibuild.attest.materials import Materials, materials
 from minibuild.attest.statement import Predicate
 from minibuild.attest.steps import BuildSteps, Texts, own_steps
@@ -31,7 +30,6 @@ SLSA_02 = "https://slsa.dev/provenance/v0.2"
 _BUILD_TYPE_1 = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
 _BUILD_TYPE_02 = "https://mobyproject.org/buildkit@v1"
 _DOCKERFILE = "dockerfile"
-Json = dict[str, Any]
 
 
 class BuildFacts(NamedTuple):

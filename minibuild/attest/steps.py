@@ -8,16 +8,14 @@ Rules: BuildKit's docs/attestations/slsa-definitions.md. Read next: `llb`.
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from minibuild.attest.call import Json
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
 from minibuild.graph.address import without_credentials
 from minibuild.graph.op import GitSource, HttpSource, Op
 from minibuild.graph.vertex import Vertex, plain, topological
 from minibuild.startup.tuples import NamedTuple
-
-Json = dict[str, Any]
 
 
 class BuildSteps(NamedTuple):

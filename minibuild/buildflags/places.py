@@ -34,7 +34,7 @@ _KEYS = {
 }
 _SERVICES = ("gha", "s3", "azblob")
 
-Place = TypeVar("Place", CachePlace, CacheMountPlace)
+AnyPlace = TypeVar("AnyPlace", CachePlace, CacheMountPlace)
 
 
 class _Given(NamedTuple):
@@ -157,7 +157,7 @@ def _wrong(message: str, flag: str) -> UsageError:
     return UsageError(message, hint=f"write {form}")
 
 
-def checked_place(made: Place, flag: str, text: str = "") -> Place:
+def checked_place(made: AnyPlace, flag: str, text: str = "") -> AnyPlace:
     """The place, if it has what its type needs: a slip is found before the build. Raises
     `UsageError`."""
     what = f"--{flag} {text}" if text else f"{flag.replace('-', '_')}, type={made.type},"

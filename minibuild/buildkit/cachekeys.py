@@ -16,7 +16,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, Inputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpInputs, OpOutput
 from minibuild.buildkit.encode import add_ops
 from minibuild.buildkit.encode_source import LocalAccess
 from minibuild.buildkit.values import as_json, values
@@ -103,7 +103,7 @@ class _Collected(DefinitionWriter):
         self,
         kind: str,
         body: Any,
-        inputs: Inputs,
+        inputs: OpInputs,
         note: Note,
         *,
         caps: Iterable[str] = (),
@@ -143,7 +143,7 @@ def _platform(platform: Platform | None) -> dict[str, Any]:
 
 
 def _exec_key(
-    body: Any, fields: dict[str, Any], inputs: Inputs, platform: Platform | None
+    body: Any, fields: dict[str, Any], inputs: OpInputs, platform: Platform | None
 ) -> OpKey:
     fields["meta"].pop("proxy_env", None)
     for host in fields["meta"].get("extraHosts", ()):
@@ -170,7 +170,7 @@ def _is_default_cache(cache: dict[str, Any], dest: str) -> bool:
     return not cache.get("sharing") and dest in (name, name.partition("/")[2])
 
 
-def _exec_inputs(body: Any, inputs: Inputs) -> list[Dependency]:
+def _exec_inputs(body: Any, inputs: OpInputs) -> list[Dependency]:
     paths: list[list[str]] = [[] for _ in inputs.outputs]
     by_contents = [False for _ in inputs.outputs]
     for mount in body.mounts:
@@ -193,7 +193,7 @@ def _exec_inputs(body: Any, inputs: Inputs) -> list[Dependency]:
 # --- File ---
 
 
-def _file_key(body: Any, inputs: Inputs) -> OpKey:
+def _file_key(body: Any, inputs: OpInputs) -> OpKey:
     selected: list[list[Selector]] = [[] for _ in inputs.outputs]
     bases, said, indexes = set(), [], []
     for action in body.actions:

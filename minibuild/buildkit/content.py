@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.digest import InvalidDigest, digest_hex, parse_digest
 
@@ -20,11 +20,11 @@ STORE = "buildkit-attachable-store-id"
 
 CHUNK_BYTES = 1 << 20
 
-Place = Callable[[ServerCall, str], str]
+BlobPlace = Callable[[ServerCall, str], str]
 """Where the blob of a hex digest lies, or would, for a call."""
 
 
-def reading(place: Place) -> Mapping[str, Method]:
+def reading(place: BlobPlace) -> Mapping[str, CallHandler]:
     """The calls by their names."""
 
     def opened(digest: str, call: ServerCall) -> tuple[str, int]:
@@ -53,8 +53,8 @@ def reading(place: Place) -> Mapping[str, Method]:
                 position += len(data)
 
     return {
-        "Info": Method(info, "ContentInfoRequest"),
-        "Read": Method(read, "ContentReadRequest", streams=True),
+        "Info": CallHandler(info, "ContentInfoRequest"),
+        "Read": CallHandler(read, "ContentReadRequest", streams=True),
     }
 
 

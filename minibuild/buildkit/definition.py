@@ -47,7 +47,7 @@ class OpOutput(NamedTuple):
     number: int = 0
 
 
-class Inputs:
+class OpInputs:
     """The inputs of one op; equal ones are one."""
 
     __slots__ = ("outputs",)
@@ -80,7 +80,7 @@ class DefinitionWriter:
         self,
         kind: str,
         body: Any,
-        inputs: Inputs,
+        inputs: OpInputs,
         note: Note,
         *,
         caps: Iterable[str] = (),

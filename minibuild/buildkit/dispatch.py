@@ -15,7 +15,7 @@ from minibuild.buildkit.stream import Stream
 from minibuild.startup.tuples import NamedTuple
 
 
-class Method(NamedTuple):
+class CallHandler(NamedTuple):
     """What answers a call: a function of a message of the kind `request` and the call, which
     returns a message or, if it `streams`, yields many. Nothing is an empty message. A function that
     `takes_many` gets no message, but reads them from the call."""
@@ -66,7 +66,7 @@ class ServerCall(Messages):
         self.stream.finish(status if self._has_begun else (*ANSWER, *status))
 
 
-def answer_call(methods: Mapping[str, Method], stream: Stream) -> None:
+def answer_call(methods: Mapping[str, CallHandler], stream: Stream) -> None:
     """Answer a call. `methods` are by their paths: `/SERVICE/METHOD`."""
     path = dict(stream.headers).get(":path", "")
     method = methods.get(path)
@@ -87,7 +87,7 @@ def answer_call(methods: Mapping[str, Method], stream: Stream) -> None:
         call.end(status_headers(failure))
 
 
-def _answer(method: Method, call: ServerCall) -> None:
+def _answer(method: CallHandler, call: ServerCall) -> None:
     request = None if method.takes_many else next(iter(call), None)
     if request is None and not method.takes_many:
         raise Failure("a message is missing", CANCELLED)
@@ -102,7 +102,9 @@ def _answer(method: Method, call: ServerCall) -> None:
             break
 
 
-def services(found: Mapping[str, Mapping[str, Method]]) -> Iterator[tuple[str, Method]]:
+def services(
+    found: Mapping[str, Mapping[str, CallHandler]],
+) -> Iterator[tuple[str, CallHandler]]:
     """The methods of services by their paths."""
     for service, methods in found.items():
         for name, method in methods.items():

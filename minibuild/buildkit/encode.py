@@ -8,7 +8,7 @@ ops are in BuildKit's order: inputs before what uses them, each once. Read next:
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
+from minibuild.buildkit.definition import DefinitionWriter, OpInputs, OpOutput
 from minibuild.buildkit.encode_source import LocalAccess, Locals, source_op
 from minibuild.buildkit.exec_op import EncodedExec, encode_exec
 from minibuild.buildkit.file_op import encode_file
@@ -125,14 +125,14 @@ class _Encoder:
                 assert_never(unknown)
 
     def _merge(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
-        numbers = Inputs()
+        numbers = OpInputs()
         body = self.definition.types["MergeOp"]()
         for output in inputs:
             body.inputs.add(input=numbers.index(output))
         return self.definition.append("merge", body, numbers, vertex.note, caps=["mergeop"])
 
     def _diff(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
-        numbers = Inputs()
+        numbers = OpInputs()
         body = self.definition.types["DiffOp"]()
         lower, upper = inputs
         body.lower.input, body.upper.input = numbers.index(lower), numbers.index(upper)

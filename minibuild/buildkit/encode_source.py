@@ -10,7 +10,7 @@ Read next: `exec_op`.
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
+from minibuild.buildkit.definition import DefinitionWriter, OpInputs, OpOutput
 from minibuild.buildkit.values import as_json
 from minibuild.digest import digest_strings
 from minibuild.graph import op
@@ -122,7 +122,7 @@ def source_op(
             assert_never(unknown)
     body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
     caps += [_CAPS[name] for name in attributes if name in _CAPS]
-    return definition.append("source", body, Inputs(), note, caps=caps)
+    return definition.append("source", body, OpInputs(), note, caps=caps)
 
 
 def _image(
@@ -137,7 +137,7 @@ def _image(
     else:
         identifier, caps = identified(source).identifier, ["source.image"]
     body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
-    return definition.append("source", body, Inputs(), note, caps=caps, platform=source.platform)
+    return definition.append("source", body, OpInputs(), note, caps=caps, platform=source.platform)
 
 
 def layout_store(folder: str) -> str:

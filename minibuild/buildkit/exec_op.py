@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from minibuild.buildkit.definition import (
     SCRATCH,
     DefinitionWriter,
-    Inputs,
+    OpInputs,
     OpOutput,
     platform_in,
 )
@@ -54,7 +54,7 @@ def encode_exec(
     cache_namespace: str,
 ) -> EncodedExec:
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
-    numbers, caps = Inputs(), _caps(exec_op)
+    numbers, caps = OpInputs(), _caps(exec_op)
     body = definition.types["ExecOp"](meta=_meta(definition, vertex.note, exec_op))
     root = body.mounts.add(dest="/", input=numbers.index(inputs[0]), readonly=exec_op.readonly)
     root.output = SCRATCH if exec_op.readonly else 0
@@ -121,7 +121,7 @@ def _mount(
     definition: DefinitionWriter,
     mount: op.ExecMount,
     inputs: Sequence[OpOutput | None],
-    numbers: Inputs,
+    numbers: OpInputs,
     caps: set[str],
 ) -> Any:
     """A mount as a message; `caps` gets what a daemon has to understand for it."""
@@ -179,7 +179,7 @@ def _owned_seed(
 ) -> OpOutput:
     """The directory that a cache with an owner starts as, made on the tree that seeds it."""
     body = definition.types["FileOp"]()
-    inputs = Inputs()
+    inputs = OpInputs()
     action = body.actions.add(input=inputs.index(seed), secondaryInput=SCRATCH)
     action.mkdir.path, action.mkdir.timestamp = _SEED, -1
     action.mkdir.mode = 0o755 if mount.mode is None else mount.mode

@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, Inputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpInputs, OpOutput
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
 from minibuild.graph.mode import parse_mode
@@ -43,7 +43,7 @@ def encode_file(
 ) -> OpOutput:
     """Append the op of a File. `inputs` are the outputs of the vertex's inputs."""
     steps = list(_single(file_op))
-    numbers = Inputs()
+    numbers = OpInputs()
     base = numbers.index(inputs[0])
     sources = [numbers.index(inputs[step.source]) if step.path else SCRATCH for step in steps]
     body = definition.types["FileOp"]()

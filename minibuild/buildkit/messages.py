@@ -10,7 +10,7 @@ from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.http2 import Connection
-from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, Failure, Metadata, api_type
+from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, CallMetadata, Failure, api_type
 from minibuild.buildkit.stream import Stream
 
 _HEAD_BYTES = 5
@@ -54,7 +54,9 @@ class Messages:
 class ClientCall(Messages):
     """A call to a service of the other side."""
 
-    def __init__(self, connection: Connection, path: str, metadata: Metadata, kind: str) -> None:
+    def __init__(
+        self, connection: Connection, path: str, metadata: CallMetadata, kind: str
+    ) -> None:
         """Begin it. Raises `Failure` if the connection has ended."""
         headers = [(":method", "POST"), (":scheme", "http"), (":path", path)]
         headers += [(":authority", "localhost"), ("te", "trailers"), ANSWER[1]]

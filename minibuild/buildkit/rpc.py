@@ -12,7 +12,7 @@ from typing import Any
 from minibuild.buildkit.proto import messages
 from minibuild.errors import UsageError
 
-Metadata = Sequence[tuple[str, str]]
+CallMetadata = Sequence[tuple[str, str]]
 UNKNOWN = 2
 CANCELLED = 1
 NOT_FOUND = 5

@@ -6,15 +6,15 @@ Read next: `encode`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from minibuild.buildkit.definition import ops_in
 from minibuild.buildkit.proto import messages
 from minibuild.digest import Digest
+from minibuild.graph.graphdata import Json
 from minibuild.startup.tuples import NamedTuple
 
-Json = Mapping[str, Any]
 _INDENT = "    "
 
 

@@ -22,7 +22,7 @@ from minibuild.progress.plain import Plain
 from minibuild.progress.rawjson import RawJson
 from minibuild.record.lookup import known_parts, portable, where_ran
 from minibuild.record.pairing import pairs
-from minibuild.record.records import BuildRecord, Records
+from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.record.replay import events
 from minibuild.record.story import story
 from minibuild.rootless.enter import enter_if_possible
@@ -30,10 +30,10 @@ from minibuild.rootless.enter import enter_if_possible
 _EPILOG = "BUILD is ^1 for the one before the last, an id, or a file of `builds export`."
 
 
-def _records(session: Session) -> Records:
+def _records(session: Session) -> BuildRecords:
     root = session.root
     enter_if_possible()
-    return Records(root)
+    return BuildRecords(root)
 
 
 def _ls_flags(made: Parser) -> None:
@@ -173,7 +173,7 @@ def _diff_flags(made: Parser) -> None:
 
 def _diff(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
-        records, folder = Records(worker.store.root), os.getcwd()
+        records, folder = BuildRecords(worker.store.root), os.getcwd()
         old, new = records.find(options.old, folder), records.find(options.new, folder)
         told = story(new, old, known_parts(worker.cache, new, old))
     found = pairs(old, new)
@@ -204,7 +204,7 @@ def _export_flags(made: Parser) -> None:
 
 def _export(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
-        build = Records(worker.store.root).find(options.build, os.getcwd())
+        build = BuildRecords(worker.store.root).find(options.build, os.getcwd())
         text = json.dumps(portable(build, known_parts(worker.cache, build)), indent=1)
     if options.output == "-":
         return session.say(text)

@@ -9,7 +9,7 @@ Read next: `minibuild.frontend.subrequests`.
 import argparse
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from minibuild.buildflags.attributes import fields
@@ -22,11 +22,10 @@ from minibuild.events import Report
 from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.frontend.subrequests import call as asked
 from minibuild.graph.draw import FORMATS, drawn
+from minibuild.graph.graphdata import Json
 from minibuild.graph.spelling import one_of
 from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
-
-Json = Mapping[str, Any]
 
 _HINT = (
     "write --call=check, outline, targets, graph, llb or plan, and ,format=json behind it for JSON"

@@ -14,7 +14,7 @@ from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import Reference
-from minibuild.progress.console import Console, Part
+from minibuild.progress.console import Console, TextPart
 from minibuild.progress.select import Mode, choose, is_screen
 from minibuild.progress.trace import Renderer
 from minibuild.session.environment import Environment
@@ -51,7 +51,7 @@ class Session(NamedTuple):
         """Whether to write colours to `console`."""
         return self.environment.colours and is_screen(console, self.environment.term)
 
-    def say(self, *parts: Part) -> None:
+    def say(self, *parts: TextPart) -> None:
         """Write a line of the command's result. Raises `HostError` if that cannot be done."""
         with writing():
             self.stdout.write(*parts, "\n")
@@ -89,7 +89,7 @@ class Session(NamedTuple):
         with writing():
             self.stdout.flush()
 
-    def tell(self, *parts: Part) -> None:
+    def tell(self, *parts: TextPart) -> None:
         """Write a line for people, which is not part of the result."""
         self.stderr.write(*parts, "\n")
 

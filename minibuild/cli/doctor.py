@@ -21,7 +21,7 @@ from minibuild.executor.ownroot.root import permitted_root
 from minibuild.linux import cgroup
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
 from minibuild.linux.probe import HostCheck, check_host, existing_parent
-from minibuild.progress.console import Part, painted
+from minibuild.progress.console import TextPart, painted
 
 # Without these no step runs. What else is missing makes builds slower or poorer.
 _NAMESPACES = "user namespaces"
@@ -108,7 +108,7 @@ def _store(root: str) -> HostCheck:
     return HostCheck("store", True, root)
 
 
-def _painted(line: str, word: str) -> tuple[Part, ...]:
+def _painted(line: str, word: str) -> tuple[TextPart, ...]:
     colour = {"ok": _GREEN, "limited": _YELLOW, "missing": _RED}[word]
     before, found, after = line.partition(word)
     return before, *painted(found, colour), after

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from minibuild.cli.command import Session
 from minibuild.cli.excerpt import excerpt
 from minibuild.errors import BuildError, Cancelled, StepFailed
-from minibuild.progress.console import Part, painted
+from minibuild.progress.console import TextPart, painted
 from minibuild.progress.lines import coloured, shortened, without_colours
 from minibuild.progress.trace import StepFailure
 
 _RED, _YELLOW = "31", "33"
 _RULE = "------"
-Line = tuple[Part, ...]
+Line = tuple[TextPart, ...]
 
 
 def show(

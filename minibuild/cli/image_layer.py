@@ -18,7 +18,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
-from minibuild.lab.layer_forms import Forms, Row, forms_on_disk, of_tar
+from minibuild.lab.layer_forms import LayerForms, LayerPath, forms_on_disk, of_tar
 from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.progress.console import visible
 
@@ -65,7 +65,7 @@ def _number(word: str, layers: int) -> int:
 # --- As text ---
 
 
-def _told(forms: Forms, rows: list[Row], unable: str, most: int) -> Iterator[str]:
+def _told(forms: LayerForms, rows: list[LayerPath], unable: str, most: int) -> Iterator[str]:
     yield f"layer {forms.number}: {visible(' '.join(forms.instruction.split()) or '(no history)')}"
     if forms.merge:
         yield f"the merge: {forms.merge}"
@@ -110,7 +110,7 @@ def _entry(entry: TarEntry) -> str:
 # --- As data ---
 
 
-def _as_data(forms: Forms, rows: list[Row], unable: str) -> dict[str, Any]:
+def _as_data(forms: LayerForms, rows: list[LayerPath], unable: str) -> dict[str, Any]:
     return {
         "layer": forms.number,
         "digest": forms.digest,

@@ -23,7 +23,7 @@ from minibuild.imagetools.waste import LayerOrigin, PathUsage, Waste, advice, pl
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
 from minibuild.record import made
-from minibuild.record.records import Records
+from minibuild.record.records import BuildRecords
 
 TOO_MUCH = 1
 _SHOWN = 10
@@ -88,7 +88,7 @@ def layer_origins(root: str, image: Image) -> list[LayerOrigin]:
     """Where each layer comes from: by the record of the build that made it, else by its history."""
     count = len(image.layers)
     digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
-    found = made.build_of(Records(root), digests)
+    found = made.build_of(BuildRecords(root), digests)
     steps = [None] * count if found is None else made.layer_steps(*found, count)
     return list(map(made.layer_origin, image.instructions, steps))
 

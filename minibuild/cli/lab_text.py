@@ -12,12 +12,12 @@ from typing import Any
 from minibuild.cli.table import table
 from minibuild.lab.evidence import MergeCall, MergeRun, Observation, Showing, Varied, failed_so
 from minibuild.lab.exhibit import Exhibit, quote, text_of
-from minibuild.lab.exhibit_builder import Part, Remounted
+from minibuild.lab.exhibit_builder import Remounted, ShowingPart
 from minibuild.progress.console import visible
 from minibuild.snapshot.api import Applied, Kind
 
 _COLUMNS = ("VARIATION", "BREAKS", "WITHOUT THE FIX", "WITH THE FIX", "")
-Group = Iterator[str]
+PartLines = Iterator[str]
 """The lines of one part, after which there may be a pause."""
 
 
@@ -31,13 +31,13 @@ class Telling:
         self._width = max([len(v.name) for v in exhibit.variations] + [len(_COLUMNS[0])])
         self._varied = False
 
-    def opening(self) -> Iterator[Group]:
+    def opening(self) -> Iterator[PartLines]:
         """What is known before anything is built."""
         yield iter((self._exhibit.title, "", *self._exhibit.story.splitlines()))
         yield self._recipe()
         yield self._condition()
 
-    def part(self, part: Part) -> Iterator[Group]:
+    def part(self, part: ShowingPart) -> Iterator[PartLines]:
         """What was seen just now."""
         match part:
             case Observation():
@@ -54,22 +54,22 @@ class Telling:
             case Showing():
                 yield self._end(part)
 
-    def goes_on(self, part: Part) -> bool:
+    def goes_on(self, part: ShowingPart) -> bool:
         """Whether a part is one more row of a table that has begun."""
         return self._varied and isinstance(part, Varied)
 
-    def _recipe(self) -> Group:
+    def _recipe(self) -> PartLines:
         text = text_of(self._exhibit.recipe)
         yield from _section("the Dockerfile" if text == self._exhibit.recipe else "the graph")
         yield from (f"  {line}" for line in text.splitlines())
 
-    def _condition(self) -> Group:
+    def _condition(self) -> PartLines:
         file, line, text = quote(self._exhibit.condition)
         yield from _section(f"the condition: {file}, line {line}")
         yield from (f"  {line}" for line in text.splitlines())
         yield f"  in BuildKit: {self._exhibit.buildkit}"
 
-    def _seen(self, seen: Observation) -> Group:
+    def _seen(self, seen: Observation) -> PartLines:
         watched = self._exhibit.watched.strip()
         yield from _section(f"{watched}: the upperdir as the kernel left it")
         yield f"  {self._short(seen.upperdir)}  ({seen.snapshotter})"
@@ -80,17 +80,17 @@ class Telling:
         ]  # fmt: skip
         yield from table(["  PATH", "TYPE", "DEVICE", "INODE", "LINKS"], rows, right="INODE LINKS")
 
-    def _mounts(self, part: Remounted) -> Group:
+    def _mounts(self, part: Remounted) -> PartLines:
         yield from _section("four files deleted, two through one mount and two through the next")
         rows = [[f"  {r.entry.path}", str(r.mount), str(r.entry.inode)] for r in part.rows]
         yield from table(["  PATH", "MOUNT", "INODE"], rows, right="MOUNT INODE")
         yield "  one mount, one inode: the kernel keeps a whiteout for each mount, and links it"
 
-    def _merge(self, call: MergeCall | None) -> Group:
+    def _merge(self, call: MergeCall | None) -> PartLines:
         yield from _section("the merge that the last step needs")
         yield from (f"  {line}" for line in merge_lines(call, self._store))
 
-    def _run(self, run: MergeRun) -> Group:
+    def _run(self, run: MergeRun) -> PartLines:
         yield from _section(f"{run.how}: {'it fails' if run.error else 'it passes'}")
         rows = [
             [f"  /{fate.path}", f"diff {fate.diff}", fate_words(fate)]
@@ -102,13 +102,13 @@ class Telling:
         if run.error:
             yield f"  error: {visible(self._short(run.error))}"
 
-    def _variation(self, varied: Varied) -> Group:
+    def _variation(self, varied: Varied) -> PartLines:
         if not self._varied:
             yield from self._conditions()
         self._varied = True
         yield self._row(_varied_cells(self._exhibit, varied))
 
-    def _conditions(self) -> Group:
+    def _conditions(self) -> PartLines:
         yield from _section("the conditions, and what becomes of it when one is broken")
         yield from (f"  {n}  {text}" for n, text in enumerate(self._exhibit.conditions, 1))
         yield ""
@@ -118,7 +118,7 @@ class Telling:
         name, breaks, old, new, mark = cells
         return f"  {name:<{self._width}}  {breaks:<6}  {old:<16}  {new:<16}  {mark}".rstrip()
 
-    def _end(self, showing: Showing) -> Group:
+    def _end(self, showing: Showing) -> PartLines:
         yield ""
         if self._kept:
             place = os.path.dirname(showing.seen.store)

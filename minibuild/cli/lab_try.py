@@ -14,7 +14,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
 from minibuild.lab.algebra import text_of
-from minibuild.lab.model import ModelFile, Tree
+from minibuild.lab.model import ModelFile, ModelTree
 from minibuild.lab.place import own_place
 from minibuild.lab.trial import Trial, TrialResult, by_model, on_disk, parse
 from minibuild.progress.console import visible
@@ -143,7 +143,7 @@ def _how(title: str, made: TrialResult) -> Iterator[str]:
     yield f"      in the snapshot of the merge: {'; '.join(map(visible, found)) or 'nothing'}"
 
 
-def _tree(tree: Tree) -> list[str]:
+def _tree(tree: ModelTree) -> list[str]:
     rows = [[f"  {path}{'/' * (e.type == 'dir')}", _mode(e), _contents(e)]
             for path, e in sorted(tree.items()) if path]  # fmt: skip
     return table(["  PATH", "MODE", "CONTENTS"], rows) if rows else []
@@ -221,7 +221,7 @@ def _outcome_data(made: TrialResult | None) -> dict[str, Any] | None:
     }
 
 
-def _tree_data(tree: Tree) -> list[dict[str, Any]]:
+def _tree_data(tree: ModelTree) -> list[dict[str, Any]]:
     return [
         {
             "path": path,

@@ -22,7 +22,7 @@ from minibuild.graph.op import Exec, Merge, StepOp
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.lookup import known_parts
 from minibuild.record.made import build_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
 from minibuild.session.request import BuildRequest, Output, RegistryAccess
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
@@ -44,7 +44,7 @@ def build_of_image(worker: Worker, word: str) -> BuildRecord | None:
         digest = find(worker.images, word).descriptor.digest
     except BuildError:
         return None
-    made = build_of(Records(worker.store.root), {digest})
+    made = build_of(BuildRecords(worker.store.root), {digest})
     return None if made is None else made[0]
 
 
@@ -54,7 +54,7 @@ def step_view(
 ) -> Iterator[OpenedImage]:
     """A view of what a step left, in a build or else in the last one here."""
     if build is None:
-        builds = Records(worker.store.root).here(os.getcwd())
+        builds = BuildRecords(worker.store.root).here(os.getcwd())
         if not builds:
             raise UsageError(
                 "there is no record of a build",

@@ -20,7 +20,7 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
 from minibuild.graph.op import Exec, File, StepOp
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.record.changes import Changed, changes
+from minibuild.record.changes import ChangedPath, changes
 from minibuild.record.halfway import Halfway
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.session.request import BuildRequest
@@ -41,13 +41,13 @@ b              look at the step before; the build stays where it is
 q              end the build"""
 
 
-class Done(NamedTuple):
+class DoneStep(NamedTuple):
     """A step that is over: what it stood on, what came of it, and what it changed."""
 
     ready: ReadyVertex
     answer: Answer
     found: VertexResult
-    changed: Sequence[Changed]
+    changed: Sequence[ChangedPath]
 
 
 class Stepping:
@@ -64,7 +64,7 @@ class Stepping:
         self._wrote = False
         self._stops = True
         self._results: dict[Digest, VertexResult] = {}
-        self._done: list[Done] = []
+        self._done: list[DoneStep] = []
         self._next: tuple[ReadyVertex, Answer] | None = None
 
     def begin(
@@ -105,10 +105,10 @@ class Stepping:
         self._next = None
         self._left = [one for one in self._left if one.digest != vertex.digest]
         made = found.result[-1:] if found.result != ready.base else ()
-        changed: list[Changed] = []
+        changed: list[ChangedPath] = []
         with suppress(BuildError):  # What other machines have may be gone.
             changed = [one for key in made for one in changes(self._build.worker, key)]
-        self._done.append(Done(ready, answer, found, changed))
+        self._done.append(DoneStep(ready, answer, found, changed))
         self._say(step_text.Ended(self._halfway.step(vertex), found, changed))
         if self._until is not None and self._until.startswith("/"):
             path = self._until.strip("/")

@@ -11,14 +11,14 @@ from minibuild.cache.results import VertexResult
 from minibuild.cli import why_text
 from minibuild.digest import Digest
 from minibuild.progress.console import visible
-from minibuild.record.changes import Changed, as_tree
+from minibuild.record.changes import ChangedPath, as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
 from minibuild.solver.lookup import Answer
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from minibuild.record.causes import Parts
+    from minibuild.record.causes import KeyParts
 
 _MOST = 40
 _CAUSES = 10
@@ -76,7 +76,7 @@ class Ended(NamedTuple):
 
     step: RecordedStep
     found: VertexResult
-    changed: Sequence[Changed]
+    changed: Sequence[ChangedPath]
 
     def lines(self) -> Iterator[str]:
         """What to show of it."""
@@ -98,7 +98,7 @@ class Ended(NamedTuple):
 class ChangedTree(NamedTuple):
     """What a step changed."""
 
-    changed: Sequence[Changed]
+    changed: Sequence[ChangedPath]
 
     def lines(self) -> Iterator[str]:
         """What to show of it."""
@@ -113,7 +113,7 @@ class Key(NamedTuple):
     """A key, and what it is made of, if that is known."""
 
     key: Digest | None
-    parts: "Parts | None"
+    parts: "KeyParts | None"
 
     def lines(self) -> Iterator[str]:
         """What to show of it."""
@@ -143,12 +143,12 @@ def title(step: RecordedStep) -> str:
     return f"{why_text.place(step):<9} {visible(stage)}{why_text.short(step.text)}"
 
 
-def _count(changed: Sequence[Changed]) -> str:
+def _count(changed: Sequence[ChangedPath]) -> str:
     count = sum(one.sort != "dir" or bool(one.new) for one in changed)
     return "it changed nothing" if not count else f"{count} path{'s' if count != 1 else ''}:"
 
 
-def _tree(changed: Sequence[Changed], most: int) -> Iterator[str]:
+def _tree(changed: Sequence[ChangedPath], most: int) -> Iterator[str]:
     """Paths as a tree; folders that only lead to others are lines of their own, too."""
     for depth, name, one in as_tree((one.path, one) for one in changed[:most]):
         yield f"      {'  ' * depth}{_item(one, name) if one else visible(name) + '/'}"
@@ -156,7 +156,7 @@ def _tree(changed: Sequence[Changed], most: int) -> Iterator[str]:
         yield f"      and {len(changed) - most} more (d shows all)"
 
 
-def _item(one: Changed, name: str) -> str:
+def _item(one: ChangedPath, name: str) -> str:
     shown = visible(name)
     if one.sort == "gone":
         return f"{shown}  deleted"
@@ -182,5 +182,5 @@ def _step(step: RecordedStep) -> dict[str, Any]:
     return {"line": step.line, "stage": step.stage, "instruction": step.text}
 
 
-def _change(one: Changed) -> dict[str, Any]:
+def _change(one: ChangedPath) -> dict[str, Any]:
     return {"path": f"/{one.path}", "sort": one.sort, "size": one.size, "new": one.new}

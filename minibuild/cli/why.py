@@ -19,7 +19,7 @@ from minibuild.image.listing import tree_of
 from minibuild.record.blame import Blame
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.made import build_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
 from minibuild.record.story import GetParts, newest_before, story
 from minibuild.worker.worker import Worker
 
@@ -43,7 +43,7 @@ def _flags(made: Parser) -> None:
 def _run(options: argparse.Namespace, session: Session) -> None:
     what = options.what
     with open_store(session) as worker:
-        records = Records(worker.store.root)
+        records = BuildRecords(worker.store.root)
         image, _, path = what.rpartition(":/")
         if image:
             lines, data = _of_image(worker, records, image, f"/{path}")
@@ -60,14 +60,14 @@ def _run(options: argparse.Namespace, session: Session) -> None:
     session.say_result(options, data, lines)
 
 
-Answer = tuple[Sequence[str], Any]
+Explanation = tuple[Sequence[str], Any]
 """Lines for people, and the same as data."""
 
 
 # --- Builds ---
 
 
-def _against(records: Records, build: BuildRecord, word: str) -> BuildRecord | None:
+def _against(records: BuildRecords, build: BuildRecord, word: str) -> BuildRecord | None:
     """The build to compare with; by default the one before it of the same place."""
     if word:
         return records.find(word, os.getcwd())
@@ -78,13 +78,13 @@ def _against(records: Records, build: BuildRecord, word: str) -> BuildRecord | N
 
 
 def _of_steps(
-    records: Records,
+    records: BuildRecords,
     build: BuildRecord,
     against: BuildRecord | None,
     parts: GetParts,
     what: str,
     most: int,
-) -> Answer:
+) -> Explanation:
     told = story(build, against, parts)
     if not what:
         older = () if build.ran or not build.place else records.of_place(build.place)
@@ -122,7 +122,7 @@ def steps_of(build: BuildRecord, what: str) -> list[RecordedStep]:
 # --- Paths ---
 
 
-def _of_path(worker: Worker, build: BuildRecord, parts: GetParts, path: str) -> Answer:
+def _of_path(worker: Worker, build: BuildRecord, parts: GetParts, path: str) -> Explanation:
     numbers = [output.get("vertex") for output in build.outputs]
     last = next((n for n in numbers if n is not None), None)
     if last is None and build.steps:
@@ -134,14 +134,14 @@ def _of_path(worker: Worker, build: BuildRecord, parts: GetParts, path: str) -> 
 
 def _way(
     worker: Worker, build: BuildRecord, parts: GetParts, step: RecordedStep, path: str
-) -> Answer:
+) -> Explanation:
     way = list(Blame(worker, build, parts).way(step, path))
     if not way:
         raise UsageError(f"the image has no {path}", hint="paths begin at the root of the image")
     return list(why_text.way(way)), [why_text.origin_data(origin) for origin in way]
 
 
-def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
+def _of_image(worker: Worker, records: BuildRecords, word: str, path: str) -> Explanation:
     made = build_of(records, {find(worker.images, word).descriptor.digest})
     if made is None:
         return _from_elsewhere(worker, word, path)
@@ -149,7 +149,7 @@ def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
     return _way(worker, build, known_parts(worker.cache, build), step, path)
 
 
-def _from_elsewhere(worker: Worker, word: str, path: str) -> Answer:
+def _from_elsewhere(worker: Worker, word: str, path: str) -> Explanation:
     """Of an image that was not built here: the layer, and the instruction of its history."""
     top = find(worker.images, word).descriptor
     image = chosen(worker.content, top, host_platform(), word)

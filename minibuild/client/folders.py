@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import NOT_FOUND, Failure
 from minibuild.buildkit.sender import sent
 from minibuild.client.session import Services
@@ -31,7 +31,7 @@ class Lent(NamedTuple):
 
 def file_sync(folders: Mapping[str, Lent]) -> Services:
     """The service, for folders by their names."""
-    copy = Method(partial(_send, folders), "Packet", streams=True, takes_many=True)
+    copy = CallHandler(partial(_send, folders), "Packet", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSync": {"DiffCopy": copy}}
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.packets import Receiver
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.client.session import Services
@@ -29,7 +29,7 @@ _IS_BYTES = b"\x0a"
 
 def file_send(outputs: Sequence[Output]) -> Services:
     """The service, for outputs by their numbers."""
-    copy = Method(partial(_take, outputs), "BytesMessage", streams=True, takes_many=True)
+    copy = CallHandler(partial(_take, outputs), "BytesMessage", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSend": {"DiffCopy": copy}}
 
 

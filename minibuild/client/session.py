@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from minibuild.buildkit.carry import carry_inside
-from minibuild.buildkit.dispatch import Method, ServerCall, answer_call, services
+from minibuild.buildkit.dispatch import CallHandler, ServerCall, answer_call, services
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
@@ -26,7 +26,7 @@ _CHUNK_BYTES = 32 << 10
 _END_S = 2.0
 _DOCKER_HUB = {"registry-1.docker.io": "docker.io", "https://index.docker.io/v1/": "docker.io"}
 
-Services = Mapping[str, Mapping[str, Method]]
+Services = Mapping[str, Mapping[str, CallHandler]]
 """Methods by their names, by the names of services."""
 
 
@@ -61,15 +61,19 @@ def open_session(
 def lending(secrets: SecretReader, agents: SshReader, logins: Credentials) -> Services:
     """Secrets, agents and logins."""
     lend = _Lending(secrets, agents, logins)
-    forward = Method(lend.forward_agent, "BytesMessage", streams=True, takes_many=True)
+    forward = CallHandler(lend.forward_agent, "BytesMessage", streams=True, takes_many=True)
     return {
-        "moby.buildkit.secrets.v1.Secrets": {"GetSecret": Method(lend.secret, "GetSecretRequest")},
+        "moby.buildkit.secrets.v1.Secrets": {
+            "GetSecret": CallHandler(lend.secret, "GetSecretRequest")
+        },
         "moby.sshforward.v1.SSH": {
-            "CheckAgent": Method(lend.check_agent, "CheckAgentRequest"),
+            "CheckAgent": CallHandler(lend.check_agent, "CheckAgentRequest"),
             "ForwardAgent": forward,
         },
-        "moby.filesync.v1.Auth": {"Credentials": Method(lend.credentials, "CredentialsRequest")},
-        "grpc.health.v1.Health": {"Check": Method(lend.health, "Empty")},
+        "moby.filesync.v1.Auth": {
+            "Credentials": CallHandler(lend.credentials, "CredentialsRequest")
+        },
+        "grpc.health.v1.Health": {"Check": CallHandler(lend.health, "Empty")},
     }
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit import content
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import ALREADY_EXISTS, NOT_FOUND, Failure, api_type
 from minibuild.client.session import Services
 from minibuild.startup.tuples import NamedTuple
@@ -24,7 +24,7 @@ _COMMIT = 2
 def layouts(folders: Mapping[str, str]) -> Services:
     """The service, for layouts by the names of their stores."""
     stores = _Stores(folders)
-    write = Method(stores.write, "ContentWriteRequest", streams=True, takes_many=True)
+    write = CallHandler(stores.write, "ContentWriteRequest", streams=True, takes_many=True)
     return {content.NAME: {**content.reading(stores.place), "Write": write}}
 
 

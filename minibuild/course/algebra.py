@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import UsageError
-from minibuild.lab.model import Tree, plain
+from minibuild.lab.model import ModelTree, plain
 from minibuild.lab.trial import by_model, parse
 
 _TASK = """\
@@ -29,11 +29,11 @@ def _check(answer: Submission) -> Iterator[Requirement]:
     yield Requirement(len(paths) == 1, f"the merges differ in one path (they differ in: {said})")
 
 
-def _tree(expression: str, trees: list[str]) -> Tree:
+def _tree(expression: str, trees: list[str]) -> ModelTree:
     return by_model(*parse(expression, trees)).model
 
 
-def _files(tree: Tree) -> int:
+def _files(tree: ModelTree) -> int:
     return sum(entry.type == "file" for entry in tree.values())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minibuild.layer.layer import Layer
 from minibuild.record.made import image_of
-from minibuild.record.records import BuildRecord, Records
+from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
@@ -38,7 +38,7 @@ class Submission(NamedTuple):
 
     def built(self, target: str = "") -> BuildRecord:
         """The newest build of the folder that went well. Raises `NotReady`."""
-        for build in Records(self.worker.store.root).all():
+        for build in BuildRecords(self.worker.store.root).all():
             here = os.path.realpath(build.context) == os.path.realpath(self.folder)
             if here and build.data.get("target", "") == target and not build.error:
                 self._insist_on_this_text(build)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
-from minibuild.record.records import Records
+from minibuild.record.records import BuildRecords
 from minibuild.record.story import newest_before
 
 _DOCKERFILE = """\
@@ -29,7 +29,7 @@ _WANTED = [7, 8]
 def _check(answer: Submission) -> Iterator[Requirement]:
     build = answer.built()
     yield Requirement(build.text == _DOCKERFILE, "the Dockerfile is as it was given")
-    before = newest_before(Records(answer.worker.store.root).of_place(build.place), build)
+    before = newest_before(BuildRecords(answer.worker.store.root).of_place(build.place), build)
     if before is None:
         raise NotReady("that was the first build: change something, and build again")
     ran = sorted(step.line for step in build.ran)

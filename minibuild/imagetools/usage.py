@@ -13,7 +13,7 @@ from minibuild.image.listing import Tree, add_layer
 from minibuild.layer.layer import Layer
 from minibuild.startup.tuples import NamedTuple
 
-How = Literal["deleted", "replaced", "alike"]
+WhyHidden = Literal["deleted", "replaced", "alike"]
 """Why a file is not seen: it is gone, another is there, or one of the same size, of which perhaps
 only the mode or the owner differs."""
 
@@ -25,7 +25,7 @@ class Hidden(NamedTuple):
     size_bytes: int
     layer: int
     by: int
-    how: How
+    how: WhyHidden
 
 
 class LayerUsage(NamedTuple):
@@ -85,7 +85,7 @@ def usage(layers: Sequence[Layer]) -> ImageUsage:
     return ImageUsage(tuple(rows), tuple(hidden), tree)
 
 
-def _how(path: str, before: Tree, after: Tree) -> How:
+def _how(path: str, before: Tree, after: Tree) -> WhyHidden:
     if path not in after:
         return "deleted"
     old, new = before[path].entry, after[path].entry

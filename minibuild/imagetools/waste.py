@@ -8,17 +8,17 @@ Read next: `usage`.
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from minibuild.imagetools.usage import How, ImageUsage
+from minibuild.imagetools.usage import ImageUsage, WhyHidden
 from minibuild.startup.tuples import NamedTuple
 
-Kind = Literal["base", "run", "copy", ""]
+LayerKind = Literal["base", "run", "copy", ""]
 
 
 class LayerOrigin(NamedTuple):
     """Where a layer comes from: the kind of its instruction, empty if that is not known, the words
     of it, and its line in the Dockerfile, 0 if that is not known."""
 
-    kind: Kind
+    kind: LayerKind
     words: str
     line: int = 0
 
@@ -28,7 +28,7 @@ class Waste(NamedTuple):
 
     layer: int
     by: int
-    how: How
+    how: WhyHidden
     size_bytes: int
     files: int
     paths: tuple[str, ...]
@@ -46,7 +46,7 @@ class PathUsage(NamedTuple):
 _SHOWN_PATHS = 3
 
 
-def kind_of(words: str) -> Kind:
+def kind_of(words: str) -> LayerKind:
     """The kind of an instruction as a history has it, of BuildKit and of builders before it."""
     plain = words.removeprefix("/bin/sh -c #(nop) ").strip()
     if plain.startswith(("COPY ", "ADD ")):
@@ -56,7 +56,7 @@ def kind_of(words: str) -> Kind:
 
 def wasted(usage: ImageUsage) -> list[Waste]:
     """The hidden files by layer, by what hides them, and how."""
-    groups: dict[tuple[int, int, How], Waste] = {}
+    groups: dict[tuple[int, int, WhyHidden], Waste] = {}
     for hidden in usage.hidden:  # the largest first
         key = (hidden.layer, hidden.by, hidden.how)
         known = groups.get(key) or Waste(*key, 0, 0, ())

@@ -17,10 +17,10 @@ EMPTY_TREE = "scratch"
 _GRAMMAR = "it is made of names, merge(a, b, ...) and diff(lower, upper)"
 _MAX_LENGTH = 2000
 
-Value = tuple[int, ...]
+DiffList = tuple[int, ...]
 """Diffs in order, lowest first, by the numbers that an engine has for them."""
 
-Diff = Callable[[Value, Value], Value]
+DiffFunction = Callable[[DiffList, DiffList], DiffList]
 """How an engine works out what changed from a lower value to an upper one."""
 
 
@@ -81,7 +81,7 @@ def text_of(expression: Expression) -> str:
             return f"diff({text_of(lower)}, {text_of(upper)})"
 
 
-def value_of(expression: Expression, known: Mapping[str, Value], diff: Diff) -> Value:
+def value_of(expression: Expression, known: Mapping[str, DiffList], diff: DiffFunction) -> DiffList:
     """The diffs that an expression comes to. Raises `UsageError` for a name that is not known."""
     match expression:
         case Named(name):

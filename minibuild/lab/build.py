@@ -8,13 +8,13 @@ Read next: `exhibit_builder`, `both_ways`; `minibuild.snapshot.apply`, where the
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 from minibuild.builder import prepare
 from minibuild.cache.materialise import Materialiser
-from minibuild.cache.results import DiffKey, VertexResult
+from minibuild.cache.results import DiffKey
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, UsageError
 from minibuild.frontend.definition import read_definition
@@ -33,13 +33,12 @@ from minibuild.snapshot.api import (
 )
 from minibuild.snapshot.merge import can_stand_on
 from minibuild.snapshot.snapshotter import Snapshotter
-from minibuild.solver.solver import Solver
+from minibuild.solver.solver import Results, Solver
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext, open_context
 from minibuild.worker.worker import Worker
 
-Results = Mapping[Digest, VertexResult]
 Beginning = Callable[[Vertex], Sequence[Vertex | None]]
 """What of a graph is built once, in the usual way."""
 

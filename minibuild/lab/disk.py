@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minibuild.lab.model import ModelFile, Tree
+from minibuild.lab.model import ModelFile, ModelTree
 from minibuild.lab.trees import Edit
 from minibuild.linux import beneath, device, xattr
 from minibuild.linux.cursor import Cursor
@@ -30,7 +30,7 @@ TYPES = {
 }
 
 
-def read_tree(root: str, owners: "Records | None" = None) -> Tree:
+def read_tree(root: str, owners: "Records | None" = None) -> ModelTree:
     """A directory in the form of the model; `owners` are its records, where these are kept."""
     tree = {"": read_entry(root + "/.", owners)}
     pending = [""]

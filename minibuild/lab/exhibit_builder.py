@@ -35,7 +35,7 @@ class Remounted(NamedTuple):
     rows: tuple[MountRow, ...]
 
 
-Part = Observation | Remounted | MergeRun | Varied | Showing
+ShowingPart = Observation | Remounted | MergeRun | Varied | Showing
 """What is seen, in this order; the last step is run without the fix and then with it, and the whole
 comes last."""
 
@@ -47,7 +47,7 @@ def show(
     registries: RegistryAccess,
     keep: bool = False,
     cancelled: threading.Event | None = None,
-) -> Generator[Part]:
+) -> Generator[ShowingPart]:
     """Perform an exhibit. Needs what a build needs: root, or a user namespace around it."""
     stop = cancelled or threading.Event()
     with own_place(root, exhibit.name if keep else "") as (outer, place):
@@ -76,7 +76,7 @@ def _shown(
     stop: threading.Event,
     exhibit: Exhibit,
     failed: Callable[[str], None] | None,
-) -> Generator[Part, None, Showing]:
+) -> Generator[ShowingPart, None, Showing]:
     """The exhibit itself. Where it cannot be seen, that is said, and the rest is shown."""
     snapshots = worker.snapshots
     with begun(worker, request_of(exhibit.recipe, request), stop) as made:

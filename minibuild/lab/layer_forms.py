@@ -25,7 +25,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker, open_worker
 
 
-class Row(NamedTuple):
+class LayerPath(NamedTuple):
     """A path of the layer: its entries in the tar (a directory may have a second one, which says
     that it is opaque), its entry in the upperdir, and what a merge does with it."""
 
@@ -35,30 +35,30 @@ class Row(NamedTuple):
     acts: tuple[Applied, ...] = ()
 
 
-class Forms(NamedTuple):
+class LayerForms(NamedTuple):
     """A layer. `merge` says which merge the links are of; empty if none was made."""
 
     number: int
     digest: str
     instruction: str
-    rows: tuple[Row, ...]
+    rows: tuple[LayerPath, ...]
     merge: str = ""
     has_upperdir: bool = False
 
 
-def of_tar(image: Image, number: int) -> Forms:
+def of_tar(image: Image, number: int) -> LayerForms:
     """The layer as its tar has it."""
-    found: dict[str, Row] = {}
+    found: dict[str, LayerPath] = {}
     for _, entry, _ in entries_of(image.layers[number]):
         deleted = whiteout(entry.name)
         path = entry.name if deleted is None else deleted.path
-        row = found.get(path, Row(path))
+        row = found.get(path, LayerPath(path))
         found[path] = row._replace(tar=(*row.tar, entry))
     digest, words = image.layers[number].digest, image.instructions[number]
-    return Forms(number, digest, words, _in_order(found.values()))
+    return LayerForms(number, digest, words, _in_order(found.values()))
 
 
-def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
+def forms_on_disk(root: str, forms: LayerForms, image: Image, tell: Tell) -> LayerForms:
     """The same with its upperdir and its links. The image is looked at in the store if its layers
     are there, also that of an archive; else in a store of its own, into which it is copied."""
     source = image.layers[forms.number].source
@@ -70,7 +70,7 @@ def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
             return _on_disk(worker, forms, image, tell)
 
 
-def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
+def _on_disk(worker: Worker, forms: LayerForms, image: Image, tell: Tell) -> LayerForms:
     snapshots = worker.snapshots
     result = of_image(worker, "", image).result
     diffs = diffs_of(worker, result, tell)
@@ -83,7 +83,7 @@ def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
         uppers = {entry.path: entry for entry in listed}
     rows = {row.path: row for row in forms.rows}
     for path in uppers.keys() | acts.keys():
-        row = rows.get(path, Row(path))
+        row = rows.get(path, LayerPath(path))
         rows[path] = row._replace(upper=uppers.get(path), acts=tuple(acts.get(path, ())))
     return forms._replace(rows=_in_order(rows.values()), merge=merge, has_upperdir=own)
 
@@ -111,6 +111,6 @@ def _links(
     return acts, f"layers {count} to {last} are put on layer {count - 1}, one after the other"
 
 
-def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
+def _in_order(rows: Iterable[LayerPath]) -> tuple[LayerPath, ...]:
     """As a walk has them: a directory, then what is in it, names sorted as bytes."""
     return tuple(sorted(rows, key=lambda row: [os.fsencode(n) for n in row.path.split("/")]))

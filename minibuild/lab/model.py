@@ -29,25 +29,27 @@ class ModelFile(NamedTuple):
         return other is not None and self._replace(inode=0) == other._replace(inode=0)
 
 
-Tree = Mapping[str, ModelFile]
-Change = tuple[str, str, ModelFile | None]  # add, modify or delete; path; what it is from now on
+ModelTree = Mapping[str, ModelFile]
+ModelChange = tuple[
+    str, str, ModelFile | None
+]  # add, modify or delete; path; what it is from now on
 
-EMPTY: Tree = {"": ModelFile("dir")}
+EMPTY: ModelTree = {"": ModelFile("dir")}
 
 
-def children(tree: Tree, path: str) -> dict[str, str]:
+def children(tree: ModelTree, path: str) -> dict[str, str]:
     """The names in a directory, and their paths."""
     prefix = f"{path}/" if path else ""
     found = (p for p in tree if p.startswith(prefix) and p)
     return {p[len(prefix) :]: p for p in found if "/" not in p[len(prefix) :]}
 
 
-def without(tree: Tree, path: str) -> dict[str, ModelFile]:
+def without(tree: ModelTree, path: str) -> dict[str, ModelFile]:
     """The tree less `path` and what is in it."""
     return {p: e for p, e in tree.items() if p != path and not p.startswith(f"{path}/")}
 
 
-def diff(lower: Tree, upper: Tree) -> list[Change]:
+def diff(lower: ModelTree, upper: ModelTree) -> list[ModelChange]:
     """The changes from `lower` to `upper`, in walk order."""
     changes = list(_within(lower, upper, ""))
     if changes or not upper[""].same(lower.get("")):
@@ -55,7 +57,7 @@ def diff(lower: Tree, upper: Tree) -> list[Change]:
     return changes
 
 
-def _within(lower: Tree, upper: Tree, path: str) -> Iterator[Change]:
+def _within(lower: ModelTree, upper: ModelTree, path: str) -> Iterator[ModelChange]:
     names = children(lower, path).keys() | children(upper, path).keys()
     for name in sorted(names, key=os.fsencode):
         inner = f"{path}/{name}" if path else name
@@ -70,7 +72,7 @@ def _within(lower: Tree, upper: Tree, path: str) -> Iterator[Change]:
         yield from contents
 
 
-def apply(tree: Tree, changes: Iterable[Change]) -> Tree:
+def apply(tree: ModelTree, changes: Iterable[ModelChange]) -> ModelTree:
     """Replay changes on any tree."""
     result = dict(tree)
     for _, path, entry in changes:
@@ -82,19 +84,19 @@ def apply(tree: Tree, changes: Iterable[Change]) -> Tree:
     return result
 
 
-def merge(diffs: Iterable[tuple[Tree, Tree]], base: Tree = EMPTY) -> Tree:
+def merge(diffs: Iterable[tuple[ModelTree, ModelTree]], base: ModelTree = EMPTY) -> ModelTree:
     """The diffs (lower, upper) replayed one after the other."""
     for lower, upper in diffs:
         base = apply(base, diff(lower, upper))
     return base
 
 
-def plain(tree: Tree) -> dict[str, ModelFile]:
+def plain(tree: ModelTree) -> dict[str, ModelFile]:
     """The tree without inodes."""
     return {path: entry._replace(inode=0) for path, entry in tree.items()}
 
 
-def link_groups(tree: Tree) -> set[frozenset[str]]:
+def link_groups(tree: ModelTree) -> set[frozenset[str]]:
     """Which paths are hardlinks of each other."""
     groups: dict[int, set[str]] = {}
     for path, entry in tree.items():

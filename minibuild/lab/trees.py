@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from minibuild.errors import UsageError
-from minibuild.lab.model import ModelFile, Tree, without
+from minibuild.lab.model import ModelFile, ModelTree, without
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -74,7 +74,7 @@ def _path(text: str, word: str) -> str:
     return "/".join(names)
 
 
-def edited(tree: Tree, edits: Sequence[Edit], first_inode: int) -> Tree:
+def edited(tree: ModelTree, edits: Sequence[Edit], first_inode: int) -> ModelTree:
     """The tree with edits done in order; new files get inodes from `first_inode` on."""
     made = dict(tree)
     for number, edit in enumerate(edits):

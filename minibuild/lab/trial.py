@@ -13,9 +13,16 @@ from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import BuildError, UsageError
 from minibuild.image.listing import entries_of
 from minibuild.lab import model
-from minibuild.lab.algebra import EMPTY_TREE, Expression, Value, parse_expression, text_of, value_of
+from minibuild.lab.algebra import (
+    EMPTY_TREE,
+    DiffList,
+    Expression,
+    parse_expression,
+    text_of,
+    value_of,
+)
 from minibuild.lab.disk import edit_tree, read_tree
-from minibuild.lab.model import Tree
+from minibuild.lab.model import ModelTree
 from minibuild.lab.trees import Edit, edited, parse_tree
 from minibuild.snapshot.api import MergePolicy, MergeReport, SnapshotID, Strategy
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
@@ -50,7 +57,7 @@ class TrialResult(NamedTuple):
     lies in the snapshot of the merge itself; `differences` say where it is not what the model has.
     """
 
-    tree: Tree
+    tree: ModelTree
     report: MergeReport | None
     upperdir: tuple[UpperEntry, ...]
     error: str
@@ -70,7 +77,7 @@ class Trial(NamedTuple):
     given: Sequence[GivenTree]
     expression: Expression
     parts: tuple[str, ...]
-    model: Tree
+    model: ModelTree
     layers: tuple[TriedLayer, ...]
     chosen: TrialResult | None
     linked: TrialResult | None
@@ -106,27 +113,27 @@ class ModelEngine:
     """Diffs as pairs of trees in memory."""
 
     def __init__(self) -> None:
-        self.pairs: list[tuple[Tree, Tree]] = []
+        self.pairs: list[tuple[ModelTree, ModelTree]] = []
         self.words: list[str] = []
 
-    def edited(self, below: Value, given: GivenTree) -> Value:
+    def edited(self, below: DiffList, given: GivenTree) -> DiffList:
         """What the edits of a tree change."""
         tree = self.tree(below)
         made = edited(tree, given.edits, 1000 * (len(self.pairs) + 1))
         on = "" if given.below is None else f", made on {text_of(given.below)}"
         return self._add(tree, made, f"{given.name}{on}")
 
-    def _add(self, lower: Tree, upper: Tree, words: str) -> Value:
+    def _add(self, lower: ModelTree, upper: ModelTree, words: str) -> DiffList:
         """One more diff, and what it is in words."""
         self.pairs.append((lower, upper))
         self.words.append(words)
         return (len(self.pairs) - 1,)
 
-    def tree(self, value: Value) -> Tree:
+    def tree(self, value: DiffList) -> ModelTree:
         """What diffs add up to."""
         return model.merge(self.pairs[number] for number in value)
 
-    def diff(self, lower: Value, upper: Value) -> Value:
+    def diff(self, lower: DiffList, upper: DiffList) -> DiffList:
         """What changed; if `upper` goes on from `lower`, the diffs that it adds."""
         if upper[: len(lower)] == lower:
             return upper[len(lower) :]
@@ -151,11 +158,11 @@ class DiskEngine:
         self._worker = worker
         self._materialiser = worker.materialiser(policy=policy)
 
-    def diff(self, lower: Value, upper: Value) -> Value:
+    def diff(self, lower: DiffList, upper: DiffList) -> DiffList:
         """What changed, by the rule of the solver."""
         return difference(_result(lower), _result(upper), self._worker, self._materialiser, _silent)
 
-    def edited(self, below: Value, given: GivenTree) -> Value:
+    def edited(self, below: DiffList, given: GivenTree) -> DiffList:
         """What the edits of a tree change, done through a mount of what is below."""
         snapshots, result = self._worker.snapshots, _result(below)
         parent = self._materialiser.snapshot(result, _silent)
@@ -175,7 +182,7 @@ class DiskEngine:
             upperdir = self._upperdir(row.upper)
         return TriedLayer(words, tuple(tar), upperdir)
 
-    def merge(self, value: Value, policy: MergePolicy, expected: Tree) -> TrialResult:
+    def merge(self, value: DiffList, policy: MergePolicy, expected: ModelTree) -> TrialResult:
         """The tree that diffs add up to, and how it was made."""
         snapshots = self._worker.snapshots
         diffs = [self._materialiser.diff(key, _silent) for key in _result(value)]
@@ -223,16 +230,16 @@ def on_disk(
 
 def _worked_out(
     expression: Expression, given: Sequence[GivenTree], engine: ModelEngine | DiskEngine
-) -> Value:
+) -> DiffList:
     """The diffs that the expression comes to, once all trees are made."""
-    known: dict[str, Value] = {EMPTY_TREE: ()}
+    known: dict[str, DiffList] = {EMPTY_TREE: ()}
     for one in given:
         below = () if one.below is None else value_of(one.below, known, engine.diff)
         known[one.name] = (*below, *engine.edited(below, one))
     return value_of(expression, known, engine.diff)
 
 
-def _result(value: Value) -> Result:
+def _result(value: DiffList) -> Result:
     return tuple(DiffKey(key) for key in value)
 
 
@@ -240,7 +247,7 @@ def _silent(_: str) -> None:
     """Work is not reported: it is over at once."""
 
 
-def _differences(expected: Tree, found: Tree) -> list[str]:
+def _differences(expected: ModelTree, found: ModelTree) -> list[str]:
     """Where two trees differ, in words, the first being that of the model."""
     one, two = model.plain(expected), model.plain(found)
     words = []

@@ -13,11 +13,11 @@ from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin
 from minibuild.progress.quantity import bytes_text
-from minibuild.record.blame import Blame, Source
+from minibuild.record.blame import Blame, CopySource
 from minibuild.record.changes import changes
 from minibuild.record.lookup import known_parts, mask_of_keys, masked, where_ran
 from minibuild.record.made import image_of, layer_origin, layer_steps
-from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep, longest_chain
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
@@ -26,30 +26,30 @@ from minibuild.worker.worker import Worker
 DELETED = "deleted"
 
 
-class Written(NamedTuple):
+class WrittenPath(NamedTuple):
     """A path that a step wrote, and its size; or what else is to be said of it."""
 
     path: str
     note: str
 
 
-def of_layers(used: ImageUsage) -> list[list[Written]]:
+def of_layers(used: ImageUsage) -> list[list[WrittenPath]]:
     """What each layer of an image holds, and what it hides."""
-    found: list[list[Written]] = [[] for _ in used.layers]
+    found: list[list[WrittenPath]] = [[] for _ in used.layers]
     for path, item in used.tree.items():
         if item.entry.kind != "dir":
-            found[item.layer].append(Written(path, bytes_text(item.entry.size)))
+            found[item.layer].append(WrittenPath(path, bytes_text(item.entry.size)))
     for one in used.hidden:
         size = bytes_text(one.size_bytes)
-        found[one.layer].append(Written(one.path, f"{size}, hidden by layer {one.by}"))
+        found[one.layer].append(WrittenPath(one.path, f"{size}, hidden by layer {one.by}"))
         if one.path not in used.tree:
-            found[one.by].append(Written(one.path, DELETED))
+            found[one.by].append(WrittenPath(one.path, DELETED))
     return [sorted(set(paths)) for paths in found]
 
 
 def of_steps(
     worker: Worker, makers: Mapping[int, RecordedStep], known: Iterable[int]
-) -> Iterator[tuple[int, list[Written]]]:
+) -> Iterator[tuple[int, list[WrittenPath]]]:
     """What the other steps wrote, by their numbers; `known` are those that are not asked for."""
     done = set(known)
     for diff, step in makers.items():
@@ -60,10 +60,10 @@ def of_steps(
                 continue  # It is no longer here.
 
 
-def _of_diff(worker: Worker, key: DiffKey) -> Iterator[Written]:
+def _of_diff(worker: Worker, key: DiffKey) -> Iterator[WrittenPath]:
     for one in changes(worker, key):
         if one.sort != "dir":
-            yield Written(one.path, DELETED if one.sort == "gone" else bytes_text(one.size))
+            yield WrittenPath(one.path, DELETED if one.sort == "gone" else bytes_text(one.size))
 
 
 class LayerFacts(NamedTuple):
@@ -84,7 +84,7 @@ class FileFacts(NamedTuple):
     path: str
     size_bytes: int
     layer: int
-    source: Source | None
+    source: CopySource | None
 
 
 class ImageFacts(NamedTuple):
@@ -108,7 +108,7 @@ class Facts(NamedTuple):
     parts: GetParts
     makers: Mapping[int, RecordedStep]
     images: tuple[ImageFacts, ...]
-    written: Mapping[int, Sequence[Written]]
+    written: Mapping[int, Sequence[WrittenPath]]
 
     def where(self, step: RecordedStep) -> tuple[BuildRecord, RecordedStep] | None:
         """The build in which a step ran: this one, or of a cached step an earlier one."""
@@ -118,7 +118,7 @@ class Facts(NamedTuple):
 
 
 def facts(
-    worker: Worker, records: Records, build: BuildRecord, against: BuildRecord | None = None
+    worker: Worker, records: BuildRecords, build: BuildRecord, against: BuildRecord | None = None
 ) -> Facts:
     """Find out what there is to show of a build; by default compared with the one before it."""
     if against is None and build.place:
@@ -178,7 +178,7 @@ def _layers(image: Image, build: BuildRecord, last: int | None, mask: Mask) -> I
         yield LayerFacts(step, origin._replace(words=mask.text(origin.words)))
 
 
-def _written(images: Sequence[ImageFacts]) -> Iterator[tuple[int, Sequence[Written]]]:
+def _written(images: Sequence[ImageFacts]) -> Iterator[tuple[int, Sequence[WrittenPath]]]:
     for image in images:
         for layer, paths in zip(image.layers, of_layers(image.usage), strict=True):
             if layer.step is not None and not layer.is_base:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from minibuild.page.facts import Facts, FileFacts, ImageFacts
 from minibuild.page.markup import Html, line_link, plural, table, text, words
 from minibuild.progress.quantity import bytes_text
-from minibuild.record.blame import Source
+from minibuild.record.blame import CopySource
 
 _MOST = 300
 """A row takes some 200 bytes, and a page is to stay below 200 kB."""
@@ -65,7 +65,7 @@ def _rows(image: ImageFacts, chosen: Sequence[FileFacts]) -> Iterator[Sequence[H
         ]
 
 
-def _source(source: Source) -> Html:
+def _source(source: CopySource) -> Html:
     if source.step.kind == "local":
         path, context = words(source.path.lstrip("/")), words(source.step.context)
         return f'<span class="m">{path}</span> of {context}'

@@ -8,9 +8,9 @@ definition is listed step by step. Read next: `timeline`; `minibuild.solver.keys
 from collections.abc import Iterator, Sequence
 
 from minibuild.graph.svg import shown
-from minibuild.page.facts import Facts, Written
+from minibuild.page.facts import Facts, WrittenPath
 from minibuild.page.markup import Html, details, line_link, plural, seconds, state, text, words
-from minibuild.record.causes import Parts, read_files
+from minibuild.record.causes import KeyParts, read_files
 from minibuild.record.changes import as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
@@ -130,7 +130,7 @@ def _log(build: BuildRecord, step: RecordedStep) -> Html:
     return f"<pre>{cut}{chr(10).join(lines)}</pre>" if whole else ""
 
 
-def _paths(paths: Sequence[Written]) -> Html:
+def _paths(paths: Sequence[WrittenPath]) -> Html:
     """A tree of files: names below their directories."""
     if not paths:
         return ""
@@ -186,7 +186,7 @@ _VARIABLES = 8
 _FILES = 12
 
 
-def key(step: RecordedStep, known: Parts | None) -> Html:
+def key(step: RecordedStep, known: KeyParts | None) -> Html:
     """The lines, or nothing if the step has no key."""
     if step.key is None:
         return ""
@@ -196,7 +196,7 @@ def key(step: RecordedStep, known: Parts | None) -> Html:
     return f"<pre>{chr(10).join(lines)}</pre>"
 
 
-def _parts(known: Parts) -> Iterator[Html]:
+def _parts(known: KeyParts) -> Iterator[Html]:
     base = known.get("base")
     yield f"base  {words(str(base)[:_DIGITS]) if base else 'nothing'}"
     pairs = [pair for pair in known["op"].get("env") or () if pair[0] != "PATH"]

@@ -28,10 +28,10 @@ class ControlSequence(NamedTuple):
 
 
 RESET = ControlSequence("\x1b[0m")
-Part = str | ControlSequence
+TextPart = str | ControlSequence
 
 
-def painted(text: str, colour: str) -> tuple[Part, ...]:
+def painted(text: str, colour: str) -> tuple[TextPart, ...]:
     """`text` in a colour: a number of ECMA-48's SELECT GRAPHIC RENDITION."""
     return ControlSequence(f"\x1b[{colour}m"), text, RESET
 
@@ -57,7 +57,7 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, *parts: Part) -> int:
+    def write(self, *parts: TextPart) -> int:
         """Write text and control sequences, in one call, so that nothing gets in between."""
         text = "".join(_passed(part) for part in parts)
         try:
@@ -94,7 +94,7 @@ class ConsoleOutput:
         self._console = console
         self._broken = False
 
-    def write(self, *parts: Part) -> None:
+    def write(self, *parts: TextPart) -> None:
         """Write and flush, in one call, so that nothing else gets in between."""
         if self._broken or not any(parts):
             return
@@ -105,7 +105,7 @@ class ConsoleOutput:
             self._broken = True
 
 
-def _passed(part: Part) -> str:
+def _passed(part: TextPart) -> str:
     if isinstance(part, ControlSequence):
         return part.sequence
     if part.isprintable():

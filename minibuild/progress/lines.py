@@ -10,7 +10,7 @@ Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 import codecs
 from collections.abc import Iterator
 
-from minibuild.progress.console import RESET, ControlSequence, Part
+from minibuild.progress.console import RESET, ControlSequence, TextPart
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -94,11 +94,11 @@ def without_colours(text: str) -> str:
     return _COLOUR.sub("", text)
 
 
-def coloured(text: str) -> "tuple[Part, ...]":
+def coloured(text: str) -> "tuple[TextPart, ...]":
     """Text that `clean` returned, for a console: with its colours, which end with it."""
     if _COLOUR.search(text) is None:
         return (text,)
-    parts: list[Part] = []
+    parts: list[TextPart] = []
     at = 0
     for found in _COLOUR.finditer(text):
         parts += (text[at : found.start()], ControlSequence(found[0]))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
-from minibuild.progress.console import Console, ConsoleOutput, Part
+from minibuild.progress.console import Console, ConsoleOutput, TextPart
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import Renderer, StepOutput, VertexProgress
 from minibuild.startup.tuples import NamedTuple
@@ -169,7 +169,7 @@ class Plain(Renderer):
 
     def _write(self, step: VertexProgress, entries: list[_Entry]) -> None:
         """Write entries; one that continues the open line of its stream gets no new prefix."""
-        parts: list[Part] = []
+        parts: list[TextPart] = []
         for entry in entries:
             if self._open and self._open != entry.stream:
                 parts.append("\n")
@@ -182,7 +182,7 @@ class Plain(Renderer):
             self._open = 0 if entry.ends else entry.stream
         self._out.write(*parts)
 
-    def _shown(self, entry: _Entry) -> tuple[Part, ...]:
+    def _shown(self, entry: _Entry) -> tuple[TextPart, ...]:
         """The text of an entry; colours are those of a process."""
         if not entry.stream:
             return (entry.text,)

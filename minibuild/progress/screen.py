@@ -9,7 +9,7 @@ Read next: `tty`.
 import os
 
 from minibuild.progress.cells import cells
-from minibuild.progress.console import Console, ConsoleOutput, ControlSequence, Part, painted
+from minibuild.progress.console import Console, ConsoleOutput, ControlSequence, TextPart, painted
 from minibuild.startup.tuples import NamedTuple
 
 _END_LINE = ControlSequence("\x1b[K\r\n")  # What an older line left behind it is erased.
@@ -51,7 +51,7 @@ class Screen:
             return
         columns, _ = self.size()
         up = self._height(columns)
-        frame: list[Part] = [_WRAP_OFF, ControlSequence(f"\x1b[{up}A" if up else ""), _TO_START]
+        frame: list[TextPart] = [_WRAP_OFF, ControlSequence(f"\x1b[{up}A" if up else ""), _TO_START]
         for line in (*done, *live):
             coloured = self._colours and line.colour
             frame += painted(line.text, line.colour) if coloured else (line.text,)

@@ -26,7 +26,7 @@ from minibuild.snapshot.view import Node
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
-Trace = Literal["", "file", "directory", "touched", "gone", "lost"]
+PathTrace = Literal["", "file", "directory", "touched", "gone", "lost"]
 """What a diff did to a path: nothing, made it, changed its owner, mode or time alone, or deleted
 it; or the diff is not here any more."""
 
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
     touched: bool = False
 
 
-class Source(NamedTuple):
+class CopySource(NamedTuple):
     """What a file is a copy of: a path in the result of a step or in a context, and what is known
     of it there."""
 
@@ -63,7 +63,7 @@ class Blame:
         self._build = build
         self._parts = parts
         self.makers = makers(build)
-        self._copies: dict[int, Mapping[str, Source]] = {}
+        self._copies: dict[int, Mapping[str, CopySource]] = {}
 
     def way(self, step: RecordedStep, path: str) -> Iterator[Origin]:
         """Where a path in the result of a step comes from, nearest first."""
@@ -114,7 +114,7 @@ class Blame:
 
     # --- Which diff ---
 
-    def _last(self, result: Sequence[int], path: str) -> tuple[int | None, Trace]:
+    def _last(self, result: Sequence[int], path: str) -> tuple[int | None, PathTrace]:
         """Which diff made what is there, or deleted it. A directory is made by the first that has
         it: others only put something into it."""
         made: int | None = None
@@ -130,7 +130,7 @@ class Blame:
                 break
         return made, "directory" if made is not None else ""
 
-    def _trace(self, key: int, path: str) -> Trace:
+    def _trace(self, key: int, path: str) -> PathTrace:
         try:
             row = self._worker.diffs.get(DiffKey(key))
         except KeyError:
@@ -139,7 +139,7 @@ class Blame:
             return self._in_tree(row.lower, row.upper, path)
         return self._in_layer(row.layer or self._worker.materialiser().layer(row.key), path)
 
-    def _in_tree(self, lower: SnapshotID | None, upper: SnapshotID, path: str) -> Trace:
+    def _in_tree(self, lower: SnapshotID | None, upper: SnapshotID, path: str) -> PathTrace:
         snapshots = self._worker.snapshots
         above = view_of(snapshots, upper)
         node = above.find(path)
@@ -155,10 +155,10 @@ class Blame:
             return "touched"
         return "directory" if is_dir else "file"
 
-    def _in_layer(self, layer: Layer, path: str) -> Trace:
+    def _in_layer(self, layer: Layer, path: str) -> PathTrace:
         if not self._worker.content.has(layer.digest):
             return "lost"
-        found: Trace = ""
+        found: PathTrace = ""
         for _, entry, _ in entries_of(layer):
             if entry.name == path:
                 found = "directory" if entry.kind == "dir" else "file"
@@ -170,13 +170,13 @@ class Blame:
 
     # --- What was copied ---
 
-    def copied(self, step: RecordedStep, path: str) -> Source | None:
+    def copied(self, step: RecordedStep, path: str) -> CopySource | None:
         """What a path that a File wrote is a copy of, if it is one."""
         if step.number not in self._copies:
             self._copies[step.number] = dict(self._sources(step))
         return self._copies[step.number].get(path)
 
-    def _sources(self, step: RecordedStep) -> Iterator[tuple[str, Source]]:
+    def _sources(self, step: RecordedStep) -> Iterator[tuple[str, CopySource]]:
         """All paths that a File may have written; of equal ones the last counts."""
         known = None if step.key is None else self._parts(step.key)
         if known is None:
@@ -189,7 +189,7 @@ class Blame:
             if files is None or number is None:
                 continue
             for path, source in placed(copy, files):
-                yield path, Source(self._build.steps[number], source, files[source])
+                yield path, CopySource(self._build.steps[number], source, files[source])
 
 
 def _is_copy(node: Node, below: Node) -> bool:

@@ -15,7 +15,7 @@ from minibuild.startup.tuples import NamedTuple
 
 CauseKind = Literal["argument", "environment", "file", "base", "pin", "step", "request", "unknown"]
 
-Parts = Mapping[str, Any]
+KeyParts = Mapping[str, Any]
 """What a key was made of."""
 
 _WORDS_OF_FIELDS = {
@@ -47,7 +47,7 @@ class Cause(NamedTuple):
         return f"perhaps {said}" if self.perhaps else said
 
 
-def differences(old: Parts, new: Parts) -> Iterator[Cause]:
+def differences(old: KeyParts, new: KeyParts) -> Iterator[Cause]:
     """What of two keys differs, but for the base."""
     yield from op_differences(old["op"], new["op"])
     before, after = _by_number(old["parts"]), _by_number(new["parts"])
@@ -57,7 +57,7 @@ def differences(old: Parts, new: Parts) -> Iterator[Cause]:
             yield from _files(one, other, number)
 
 
-def read_files(parts: Parts, number: int) -> Mapping[str, str] | None:
+def read_files(parts: KeyParts, number: int) -> Mapping[str, str] | None:
     """The fingerprints of what a key read from its input of this number, if they are known."""
     found = _by_number(parts["parts"]).get(number)
     return found if isinstance(found, Mapping) else None

@@ -1,7 +1,7 @@
 """What a step changed: the paths of its diff, wherever the diff lies.
 
-Comes in: a worker and a diff. Goes out: `Changed` paths in the order of a tree. A diff is read as
-a tree, or as the layer that it became; nothing is unpacked.
+Comes in: a worker and a diff. Goes out: a `ChangedPath` for each path, in the order of a tree. A
+diff is read as a tree, or as the layer that it became; nothing is unpacked.
 """
 
 import os
@@ -24,7 +24,7 @@ _SORTS: dict[int, Sort] = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFL
 _OF_ENTRIES: dict[str, Sort] = {"dir": "dir", "file": "file", "symlink": "symlink", "link": "file"}
 
 
-class Changed(NamedTuple):
+class ChangedPath(NamedTuple):
     """A path, relative to the root, and what it is now. A directory that only holds changes is not
     `new`, nor is what was there before; of a layer alone that is not known."""
 
@@ -49,7 +49,7 @@ def as_tree(paths: Iterable[tuple[str, T]]) -> Iterator[tuple[int, str, T | None
         above = names
 
 
-def changes(worker: Worker, key: DiffKey) -> list[Changed]:
+def changes(worker: Worker, key: DiffKey) -> list[ChangedPath]:
     """What a diff changed."""
     row = worker.diffs.get(key)
     if row.upper is not None:
@@ -59,22 +59,22 @@ def changes(worker: Worker, key: DiffKey) -> list[Changed]:
     return sorted(found, key=lambda one: one.path.split("/"))
 
 
-def _in_tree(worker: Worker, diff: Diff) -> Iterator[Changed]:
+def _in_tree(worker: Worker, diff: Diff) -> Iterator[ChangedPath]:
     for kind, path, source, *_ in worker.snapshots.changes(diff):
         if not path:
             continue
         if kind is Kind.DELETE:
-            yield Changed(path, "gone")
+            yield ChangedPath(path, "gone")
             continue
         found = os.lstat(source)
         sort = _SORTS.get(stat.S_IFMT(found.st_mode), "other")
-        yield Changed(path, sort, found.st_size if sort == "file" else 0, kind is Kind.ADD)
+        yield ChangedPath(path, sort, found.st_size if sort == "file" else 0, kind is Kind.ADD)
 
 
-def _in_layer(layer: Layer) -> Iterator[Changed]:
+def _in_layer(layer: Layer) -> Iterator[ChangedPath]:
     for _, entry, _ in entries_of(layer):
         deleted = whiteout(entry.name)
         if deleted is not None and not deleted.opaque:
-            yield Changed(deleted.path, "gone")
+            yield ChangedPath(deleted.path, "gone")
         elif deleted is None:
-            yield Changed(entry.name, _OF_ENTRIES.get(entry.kind, "other"), entry.size)
+            yield ChangedPath(entry.name, _OF_ENTRIES.get(entry.kind, "other"), entry.size)

@@ -24,7 +24,7 @@ from minibuild.store.read_only import ReadOnlyStore
 _DIGITS = 64
 """Of the digest that ends the fingerprint of what has data."""
 
-Changed = Mapping[str, Collection[str]]
+ChangedFiles = Mapping[str, Collection[str]]
 """Paths of contexts that are taken as changed, by the name of the context."""
 
 
@@ -34,7 +34,7 @@ class ContextReader:
     def __init__(
         self, directories: Mapping[str, str], store: ReadOnlyStore, cancelled: threading.Event
     ) -> None:
-        self.changed: Changed = {}
+        self.changed: ChangedFiles = {}
         self._directories = directories
         self._digests = _Recalled(store.db)
         self._cancelled = cancelled

@@ -20,7 +20,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.graph.op import Diff, Exec, File, GitSource, HttpSource, LocalSource, Merge
 from minibuild.graph.vertex import Vertex
-from minibuild.record.causes import Parts, differences
+from minibuild.record.causes import KeyParts, differences
 from minibuild.record.records import BuildRecord
 from minibuild.solver.key_parts import explain
 from minibuild.solver.keys import (
@@ -39,7 +39,7 @@ from minibuild.store.database import Database
 _MOST = 16
 """How many outcomes of a vertex, and how many combinations of those of its inputs, are tried."""
 
-ReadParts = Callable[[ReadyVertex, Exec | File], list[Part]]
+PartReader = Callable[[ReadyVertex, Exec | File], list[Part]]
 """Reads the parts of a fast key. Raises `DefinitionError` for what is not there."""
 
 
@@ -49,7 +49,7 @@ class Forecast(NamedTuple):
 
     cached: bool
     found: VertexResult
-    parts: Parts | None = None
+    parts: KeyParts | None = None
 
 
 class Foreseen(NamedTuple):
@@ -84,7 +84,7 @@ class Foresight:
         self,
         db: Database,
         lookup: Lookup,
-        read: ReadParts,
+        read: PartReader,
         builds: Iterable[BuildRecord],
         *,
         elsewhere: bool = False,

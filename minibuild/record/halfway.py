@@ -14,7 +14,7 @@ from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.recorder import place_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records, unwritten
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep, unwritten
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
 from minibuild.session.request import BuildRequest
@@ -36,7 +36,7 @@ class Halfway:
         self._vertices = vertices
         self._mask = mask_of(request, source.text, vertices)
         self._numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
-        self._records = Records(worker.store.root)
+        self._records = BuildRecords(worker.store.root)
         self._earlier = self._records.of_place(place_of(request))
 
     def why(

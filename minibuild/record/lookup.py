@@ -11,8 +11,8 @@ from typing import Any
 
 from minibuild.cache.records import Cache
 from minibuild.digest import Digest
-from minibuild.record.causes import Parts
-from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.causes import KeyParts
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.record.story import GetParts
 
@@ -20,10 +20,10 @@ from minibuild.record.story import GetParts
 def known_parts(cache: Cache, *builds: BuildRecord) -> GetParts:
     """What keys were made of: what came with a record, or else what the store has."""
 
-    def known(key: str) -> Parts | None:
+    def known(key: str) -> KeyParts | None:
         for build in builds:
             if key in build.parts:
-                brought: Parts = build.parts[key]
+                brought: KeyParts = build.parts[key]
                 return brought
         found = cache.parts(Digest(key))
         return found if found is None or "op" in found else None
@@ -32,7 +32,7 @@ def known_parts(cache: Cache, *builds: BuildRecord) -> GetParts:
 
 
 def where_ran(
-    records: Records, build: BuildRecord
+    records: BuildRecords, build: BuildRecord
 ) -> Mapping[str, tuple[BuildRecord, RecordedStep]]:
     """The newest build, up to this one, in which a step of each of its keys ran."""
     wanted = {step.key for step in build.steps if step.key is not None and step.is_step}
@@ -62,15 +62,15 @@ def mask_of_keys(parts: GetParts, *builds: BuildRecord) -> Mask:
 def masked(parts: GetParts, mask: Mask) -> GetParts:
     """What keys were made of, without secrets."""
 
-    def known(key: str) -> Parts | None:
+    def known(key: str) -> KeyParts | None:
         found = parts(key)
-        made: Parts | None = None if found is None else mask.data(found)
+        made: KeyParts | None = None if found is None else mask.data(found)
         return made
 
     return known
 
 
-def _known(parts: GetParts, build: BuildRecord) -> Mapping[str, Parts]:
+def _known(parts: GetParts, build: BuildRecord) -> Mapping[str, KeyParts]:
     return {
         step.key: found
         for step in build.steps

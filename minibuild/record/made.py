@@ -14,10 +14,12 @@ from minibuild.imagetools.waste import LayerOrigin, kind_of
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.record.blame import makers
-from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
 
 
-def build_of(records: Records, digests: Collection[str]) -> tuple[BuildRecord, RecordedStep] | None:
+def build_of(
+    records: BuildRecords, digests: Collection[str]
+) -> tuple[BuildRecord, RecordedStep] | None:
     """The newest build that made an image with one of these digests (of its manifest, its config,
     or an index with it), and the step of which it is the result."""
     for build in records.all():

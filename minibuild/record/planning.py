@@ -24,12 +24,18 @@ from minibuild.frontend.subrequests import definition_of, finder_of
 from minibuild.graph.op import ImageSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.image.reader import ReadOnlyContent
-from minibuild.record.context_files import Changed, ContextReader, changed_paths
+from minibuild.record.context_files import ChangedFiles, ContextReader, changed_paths
 from minibuild.record.foresight import Foreseen, Foresight
 from minibuild.record.links import LinkAdvice, advice
 from minibuild.record.lookup import known_parts
 from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain, unwritten
+from minibuild.record.records import (
+    BuildRecord,
+    BuildRecords,
+    RecordedStep,
+    longest_chain,
+    unwritten,
+)
 from minibuild.record.result_tree import ResultTrees
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Story, newest_before, story
@@ -120,9 +126,9 @@ class _Planner:
         self._finder = finder_of(request, self._content, report, cancelled)
         self._cache = Cache(store.db, Diffs(store.db, self._content))
         self._reading = ContextReader(definition.directories, store, cancelled)
-        self._builds = _earlier(Records(store.root), request)
+        self._builds = _earlier(BuildRecords(store.root), request)
 
-    def plan(self, changed: Changed) -> Plan:
+    def plan(self, changed: ChangedFiles) -> Plan:
         self._reading.changed = changed
         vertices = topological(self._targets())
         request = self._request
@@ -217,7 +223,7 @@ class _Planner:
         return None
 
 
-def _earlier(records: Records, request: BuildRequest) -> list[BuildRecord]:
+def _earlier(records: BuildRecords, request: BuildRequest) -> list[BuildRecord]:
     """The builds to compare with, the last first: those of the same thing; or else, as where
     another target is asked for, those from the same files."""
     found = records.of_place(place_of(request))

@@ -164,7 +164,7 @@ def longest_chain(build: BuildRecord, cost: Callable[[RecordedStep], float]) -> 
     return [step for step in reversed(chain) if cost(step)]
 
 
-class Records:
+class BuildRecords:
     """The records of a store, newest first, each read when it is asked for."""
 
     def __init__(self, root: str) -> None:
@@ -319,12 +319,12 @@ def _is_in(context: str, folder: str) -> bool:
 
 def kept_keys(root: str) -> set[Digest]:
     """The keys that records name: their parts are needed to explain them."""
-    return {step.key for build in Records(root).all() for step in build.steps if step.key}
+    return {step.key for build in BuildRecords(root).all() for step in build.steps if step.key}
 
 
 def remove_older(root: str, unused_for_s: float, now: float) -> int:
     """Remove the records that no build came to for so long; how many those were."""
-    records, removed = Records(root), 0
+    records, removed = BuildRecords(root), 0
     for place in _names(records.folder):
         folder = os.path.join(records.folder, place)
         for name in _names(folder):

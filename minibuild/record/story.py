@@ -10,13 +10,13 @@ Read next: `minibuild.cli.why`.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from minibuild.record.causes import Cause, Parts, differences, op_differences, read_files
+from minibuild.record.causes import Cause, KeyParts, differences, op_differences, read_files
 from minibuild.record.pairing import pairs
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
-GetParts = Callable[[str], Parts | None]
+GetParts = Callable[[str], KeyParts | None]
 """What a key was made of, if that is known."""
 
 _SOURCES = ("image", "http", "git")
@@ -142,7 +142,7 @@ class _Comparison:
         known = self._known(step)
         return None if known is None else known["op"]
 
-    def _known(self, step: RecordedStep) -> Parts | None:
+    def _known(self, step: RecordedStep) -> KeyParts | None:
         return None if step.key is None else self._parts(step.key)
 
     def _follows(self, step: RecordedStep, before: RecordedStep | None) -> Iterator[int]:
@@ -283,7 +283,7 @@ class _Comparison:
                     yield Stop(self.new.steps[number], step, tuple(sorted(files)))
 
 
-def _has_files(known: Parts | None) -> bool:
+def _has_files(known: KeyParts | None) -> bool:
     """Whether the files that a step read are known; then they are causes of their own."""
     if known is None:
         return False

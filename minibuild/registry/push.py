@@ -33,7 +33,7 @@ from minibuild.registry.upload import UploadSession
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-How = Literal["present", "mounted", "sent"]
+PushOutcome = Literal["present", "mounted", "sent"]
 
 UPLOADS = 4
 """Blobs sent at once, as other clients do: more would be taken for abuse by some registries."""
@@ -64,7 +64,7 @@ class Repository:
 
     def push_blob(
         self, descriptor: Descriptor, source: BlobSource, *, mount_from: Sequence[Reference] = ()
-    ) -> How:
+    ) -> PushOutcome:
         """Have a blob in the repository; returns whether it was `present`, `mounted` or `sent`.
 
         `mount_from` are repositories that may have the blob, besides the one that the source knows;
@@ -128,7 +128,7 @@ class Repository:
     ) -> None:
         """The same for several, a few at a time."""
 
-        def push(blob: Descriptor) -> How:
+        def push(blob: Descriptor) -> PushOutcome:
             return self.push_blob(blob, source, mount_from=mount_from)
 
         in_parallel(push, blobs, UPLOADS)

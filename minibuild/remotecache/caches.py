@@ -21,7 +21,13 @@ from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.remotecache.document import CacheDocument, document_value
-from minibuild.remotecache.exporter import Cargo, DocumentWriter, inline_records, send, steps_of
+from minibuild.remotecache.exporter import (
+    DocumentWriter,
+    ExportedSteps,
+    inline_records,
+    send,
+    steps_of,
+)
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.session.request import BuildRequest, CacheMountPlace, CachePlace
@@ -70,12 +76,12 @@ class RemoteCaches:
             self._keys = BuildkitKeys(build, targets, namespace, self._since_ns)
         return self._keys
 
-    def _cargo(
+    def _exported(
         self,
         build: BuildContext,
         solution: Solution,
         targets: Sequence[Vertex | None],
-    ) -> Cargo:
+    ) -> ExportedSteps:
         """What there is to export."""
         keys = self._keys_of(build, targets)
         for vertex in keys.vertices.values():
@@ -87,8 +93,8 @@ class RemoteCaches:
         imports = self._imports
         found = steps_of(build.worker, imports, solution.steps)
         if imports is None:
-            return Cargo(found, keys, final, lambda output, index: ())
-        return Cargo(found, keys, final, partial(imports.contents_of, keys))
+            return ExportedSteps(found, keys, final, lambda output, index: ())
+        return ExportedSteps(found, keys, final, partial(imports.contents_of, keys))
 
     def inline(
         self,
@@ -103,16 +109,16 @@ class RemoteCaches:
             message = "an image whose layers were squashed cannot say which step made which"
             build.report(Warned("CacheNotExported", message))
             return None
-        cargo = self._cargo(build, solution, targets)
+        exported = self._exported(build, solution, targets)
 
         def members(result: Result, layers: Sequence[Layer], epoch: int | None) -> dict[str, Any]:
             known = dict(zip(result, layers, strict=True))
-            results = [step.result or () for step in cargo.steps]
+            results = [step.result or () for step in exported.steps]
             writer = DocumentWriter(build.worker, known, results, epoch)
-            made = writer.steps(cargo.steps)
+            made = writer.steps(exported.steps)
             return {
                 INLINE_CACHE: document_value(CacheDocument(tuple(writer.layers), made)),
-                BUILDKIT_INLINE_CACHE: inline_records(build.worker, cargo, result, epoch),
+                BUILDKIT_INLINE_CACHE: inline_records(build.worker, exported, result, epoch),
             }
 
         return members
@@ -129,8 +135,8 @@ class RemoteCaches:
             self._imports.settle()
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
-            cargo = self._cargo(build, solution, targets)
-            send(build, places, cargo, self._near(tags))
+            exported = self._exported(build, solution, targets)
+            send(build, places, exported, self._near(tags))
         if self._request.cache_mount_to:
             from minibuild.remotecache.mounts.exporter import mounts_of
             from minibuild.remotecache.mounts.exporter import send as send_all

@@ -136,14 +136,14 @@ class Chains:
 # --- Writing --------------------------------------------------------------------------------------
 
 
-Contents = Callable[[OpOutput, int], Iterable[Digest]]
+ContentRoots = Callable[[OpOutput, int], Iterable[Digest]]
 """Roots for what was read of an input of an output, as another cache has it."""
 
 
 def records_of(
     keys: BuildkitKeys,
     layers: Callable[[OpOutput], tuple[tuple[int, ...], float]],
-    elsewhere: Contents = lambda output, index: (),
+    elsewhere: ContentRoots = lambda output, index: (),
 ) -> list[ChainRecord]:
     """The records of all ops that a build knows; `layers` are those of an output, with the time
     when it was made, if they are to be in the cache."""

@@ -26,7 +26,7 @@ from minibuild.layer.layer import Layer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.progress.writer import ProgressWriter, task
-from minibuild.remotecache.chains import ChainRecord, Contents, record_values, records_of
+from minibuild.remotecache.chains import ChainRecord, ContentRoots, record_values, records_of
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
@@ -41,7 +41,7 @@ _RULE = "CacheNotExported"
 _PACKERS = 4
 
 
-class Known(NamedTuple):
+class KnownStep(NamedTuple):
     """A step by its canonical key, with the keys that lead to it and its result, if that is in a
     cache."""
 
@@ -51,7 +51,7 @@ class Known(NamedTuple):
     result: Result | None
 
 
-def steps_of(worker: Worker, imports: Imports | None, steps: Sequence[StepKeys]) -> list[Known]:
+def steps_of(worker: Worker, imports: Imports | None, steps: Sequence[StepKeys]) -> list[KnownStep]:
     """What is known of the steps of a build, by the store or by other caches.
 
     Keys and names are those of this build and of no other, so that the same build says the same.
@@ -70,20 +70,20 @@ def steps_of(worker: Worker, imports: Imports | None, steps: Sequence[StepKeys])
             known = imports.canonical(canonical) is not None
         if known:
             result = None if record is None else record.result
-            found.append(Known(canonical, tuple(sorted(keys[canonical])), name, result))
+            found.append(KnownStep(canonical, tuple(sorted(keys[canonical])), name, result))
     return found
 
 
-class Cargo(NamedTuple):
+class ExportedSteps(NamedTuple):
     """What there is to export: steps under keys of ours, and the keys that BuildKit has for them.
     `final` are the diffs of the images, `elsewhere` are contents that other caches know."""
 
-    steps: Sequence[Known]
+    steps: Sequence[KnownStep]
     keys: BuildkitKeys
     final: set[DiffKey]
-    elsewhere: Contents
+    elsewhere: ContentRoots
 
-    def chosen(self, asked: CachePlace) -> "Cargo":
+    def chosen(self, asked: CachePlace) -> "ExportedSteps":
         """What goes to a place."""
         if asked.mode == "max":
             return self
@@ -101,7 +101,10 @@ class Cargo(NamedTuple):
 
 
 def send(
-    build: BuildContext, places: Sequence[CachePlace], cargo: Cargo, near: Sequence[Reference]
+    build: BuildContext,
+    places: Sequence[CachePlace],
+    exported: ExportedSteps,
+    near: Sequence[Reference],
 ) -> None:
     """Export steps to all places; `near` are repositories that have some of the layers. Raises what
     a place raises, unless its errors are to be ignored."""
@@ -111,17 +114,17 @@ def send(
             tolerated(build, _RULE, name, ignored=asked.ignore_error),
             task(build.report, name) as progress,
         ):
-            _export(build, asked, cargo.chosen(asked), near, progress)
+            _export(build, asked, exported.chosen(asked), near, progress)
 
 
 def _export(
     build: BuildContext,
     asked: CachePlace,
-    cargo: Cargo,
+    exported: ExportedSteps,
     near: Sequence[Reference],
     progress: ProgressWriter,
 ) -> None:
-    document = _document(build, asked, cargo)
+    document = _document(build, asked, exported)
     if not (document.steps or document.records):
         build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
@@ -129,22 +132,24 @@ def _export(
     place = open_place(asked, build)
     top = write_steps(place, document, build.worker.layers, near, meter, asked)
     progress.remark(
-        f"{len(cargo.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
+        f"{len(exported.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )
 
 
-def _document(build: BuildContext, asked: CachePlace, cargo: Cargo) -> CacheDocument:
+def _document(build: BuildContext, asked: CachePlace, exported: ExportedSteps) -> CacheDocument:
     """What a place gets: steps by keys of ours, of BuildKit, or of both."""
-    steps = cargo.steps if asked.compat != "buildkit" else ()
-    outputs = cargo.keys.ops() if asked.compat != "minibuild" else ()
+    steps = exported.steps if asked.compat != "buildkit" else ()
+    outputs = exported.keys.ops() if asked.compat != "minibuild" else ()
     results = [step.result or () for step in steps]
-    results += [cargo.result(output, asked) for output in outputs]
+    results += [exported.result(output, asked) for output in outputs]
     writer = DocumentWriter(build.worker, _layers(build, asked, results), results)
     found = writer.steps(steps)
     records: Sequence[ChainRecord] = ()
     if outputs:
         records = records_of(
-            cargo.keys, lambda output: writer.chain(cargo.result(output, asked)), cargo.elsewhere
+            exported.keys,
+            lambda output: writer.chain(exported.result(output, asked)),
+            exported.elsewhere,
         )
     return CacheDocument(tuple(writer.layers), found, tuple(records))
 
@@ -199,7 +204,7 @@ class DocumentWriter:
         self._numbers: dict[DiffKey, int] = {}
         self._tops = {result[-1] for result in results if result}
 
-    def steps(self, steps: Sequence[Known]) -> tuple[CachedStep, ...]:
+    def steps(self, steps: Sequence[KnownStep]) -> tuple[CachedStep, ...]:
         """Steps with the numbers of their layers."""
         made = []
         for step in steps:
@@ -233,13 +238,15 @@ class DocumentWriter:
         return self._worker.diffs.get(key).created if self._epoch is None else float(self._epoch)
 
 
-def inline_records(worker: Worker, cargo: Cargo, image: Result, epoch: int | None = None) -> str:
+def inline_records(
+    worker: Worker, exported: ExportedSteps, image: Result, epoch: int | None = None
+) -> str:
     """The records that BuildKit reads in the config of an image. Layers are known by their numbers
     in the image."""
     numbers = {key: number for number, key in enumerate(image)}
 
     def chain(output: OpOutput) -> tuple[tuple[int, ...], float]:
-        known = cargo.keys.result(output)
+        known = exported.keys.result(output)
         result = () if known is None else known.result
         if not result or not all(key in numbers for key in result):
             return (), 0.0
@@ -247,7 +254,7 @@ def inline_records(worker: Worker, cargo: Cargo, image: Result, epoch: int | Non
         return tuple(numbers[key] for key in result), created
 
     values = record_values(
-        records_of(cargo.keys, chain, cargo.elsewhere),
+        records_of(exported.keys, chain, exported.elsewhere),
         0,
         lambda found: list(found) == list(range(len(found))),
     )

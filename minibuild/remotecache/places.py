@@ -36,7 +36,7 @@ class FoundCache(NamedTuple):
     source: BlobSource
 
 
-class Parts(NamedTuple):
+class ManifestParts(NamedTuple):
     """What a manifest names: layers, and a config with its type."""
 
     layers: Sequence[Descriptor]
@@ -63,7 +63,7 @@ class Place(Protocol):
         yield
 
     def send(
-        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+        self, parts: ManifestParts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
         """Have these blobs there. `near` are repositories that may have some of the layers, for a
         registry to mount."""
@@ -150,7 +150,7 @@ class FolderPlace(Place):
             yield
 
     def send(
-        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+        self, parts: ManifestParts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
         for layer in parts.layers:
             self._folder.put_blob(layer, source)
@@ -188,7 +188,7 @@ class RegistryPlace(Place):
             raise
 
     def send(
-        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+        self, parts: ManifestParts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
         repository = self._repository(meter)
         repository.push_blobs(parts.layers, source, near)

@@ -45,7 +45,7 @@ from minibuild.remotecache.document import (
     document_bytes,
     parse_cache,
 )
-from minibuild.remotecache.places import Parts, Place
+from minibuild.remotecache.places import ManifestParts, Place
 from minibuild.session.request import CachePlace
 
 _MAX_IMAGES = 64
@@ -118,7 +118,7 @@ def write_steps(
     config = describe(CACHE_CONFIG, data)
     layers = tuple({x.layer.digest: _described(x) for x in document.layers}.values())
     with place.locked():
-        place.send(Parts(layers, data, CACHE_CONFIG), source, near, meter)
+        place.send(ManifestParts(layers, data, CACHE_CONFIG), source, near, meter)
         if asked.form == "manifest":
             manifest = manifest_bytes(Manifest(config, layers))
             return place.give_name(manifest, drop=asked.reset)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minibuild.buildkit.content import reading
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import api_type
 from minibuild.serve.history import BLOBS
 
@@ -22,9 +22,9 @@ class Blobs:
         self._kept = os.path.join(root, BLOBS)
         self._images = os.path.join(root, "blobs", "sha256")
 
-    def methods(self) -> dict[str, Method]:
+    def methods(self) -> dict[str, CallHandler]:
         """The calls by their names."""
-        listing = Method(self.list, "ContentListRequest", streams=True)
+        listing = CallHandler(self.list, "ContentListRequest", streams=True)
         return {**reading(self._place), "List": listing}
 
     def _place(self, call: ServerCall, name: str) -> str:

@@ -10,7 +10,7 @@ Read next: `gateway`.
 from collections.abc import Callable
 from typing import Any
 
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.build import Build, Builder
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
@@ -29,7 +29,7 @@ class Bridge:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
 
-    def methods(self) -> dict[str, Method]:
+    def methods(self) -> dict[str, CallHandler]:
         """The calls by their names."""
         calls: dict[str, tuple[Callable[[Build, Any], Any], str]] = {
             "Ping": (self.ping, "Empty"),
@@ -46,13 +46,13 @@ class Bridge:
         }
         return {name: self._method(*call) for name, call in calls.items()}
 
-    def _method(self, function: Callable[[Build, Any], Any], request: str) -> Method:
+    def _method(self, function: Callable[[Build, Any], Any], request: str) -> CallHandler:
         """A call that belongs to a build."""
 
         def answer(message: Any, call: ServerCall) -> Any:
             return function(self._build(call), message)
 
-        return Method(answer, request)
+        return CallHandler(answer, request)
 
     def _build(self, call: ServerCall) -> Build:
         """The build that a call belongs to. Raises `Failure`."""

@@ -40,7 +40,7 @@ from minibuild.serve.outputs import (
 from minibuild.serve.policies import policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.records import record_of
-from minibuild.serve.session import Session, Sessions
+from minibuild.serve.session import ClientSession, ClientSessions
 from minibuild.serve.status import StatusStream
 from minibuild.session.request import (
     ENTITLEMENTS,
@@ -70,7 +70,7 @@ class Builder:
         self.show = show
         self.root = config.root
         self.environment = config.environment
-        self.sessions = Sessions()
+        self.sessions = ClientSessions()
         self.children = Children(self.root)
         self.conversions = Conversions()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
@@ -268,11 +268,11 @@ class Build:
                 self.made = self._rest()
 
     @property
-    def session(self) -> Session:
+    def session(self) -> ClientSession:
         """The client's session. Raises `Failure`."""
         return self.builder.sessions.get(self.asked.Session)
 
-    def session_of(self, local: str, named: str = "") -> Session:
+    def session_of(self, local: str, named: str = "") -> ClientSession:
         """The session that has a folder of the client, by its name there, unless it is `named`.
         Raises `Failure`."""
         other = self.asked.FrontendAttrs.get(f"local-sessionid:{local}", "") or named

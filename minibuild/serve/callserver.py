@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildkit.carry import carry
-from minibuild.buildkit.dispatch import Method, answer_call
+from minibuild.buildkit.dispatch import CallHandler, answer_call
 from minibuild.buildkit.http2 import Connection
 from minibuild.serve.listening import ListeningSocket
 
@@ -29,7 +29,7 @@ _HANDSHAKE_S = 10.0
 class CallServer:
     """The services that clients call. `methods` are by their paths: `/SERVICE/METHOD`."""
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(self, methods: Mapping[str, CallHandler]) -> None:
         self._methods = methods
         self._stopped = threading.Event()
         self._changed = threading.Condition()

@@ -12,7 +12,7 @@ from typing import Any
 
 from minibuild import __version__
 from minibuild.buildkit.definition import set_platform
-from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
@@ -20,7 +20,7 @@ from minibuild.serve.build import Build, Builder
 from minibuild.serve.config import Config
 from minibuild.serve.gateway import result_of
 from minibuild.serve.housekeeping import Housekeeping
-from minibuild.serve.session import Session
+from minibuild.serve.session import ClientSession
 
 NAME = "moby.buildkit.v1.Control"
 _BUILDKIT = "v0.32.0"
@@ -34,18 +34,18 @@ class Control:
         self._builder = builder
         self._housekeeping = Housekeeping(builder.root, builder.environment)
 
-    def methods(self) -> dict[str, Method]:
+    def methods(self) -> dict[str, CallHandler]:
         """The calls by their names."""
         return {
-            "ListWorkers": Method(self.list_workers, "ListWorkersRequest"),
-            "Info": Method(self.info, "Empty"),
-            "Session": Method(self.session, "BytesMessage", streams=True, takes_many=True),
-            "Solve": Method(self.solve, "SolveRequest"),
-            "Status": Method(self.status, "StatusRequest", streams=True),
-            "ListenBuildHistory": Method(self.history, "BuildHistoryRequest", streams=True),
-            "UpdateBuildHistory": Method(self.update_history, "UpdateBuildHistoryRequest"),
-            "DiskUsage": Method(self.disk_usage, "DiskUsageRequest"),
-            "Prune": Method(self.prune, "PruneRequest", streams=True),
+            "ListWorkers": CallHandler(self.list_workers, "ListWorkersRequest"),
+            "Info": CallHandler(self.info, "Empty"),
+            "Session": CallHandler(self.session, "BytesMessage", streams=True, takes_many=True),
+            "Solve": CallHandler(self.solve, "SolveRequest"),
+            "Status": CallHandler(self.status, "StatusRequest", streams=True),
+            "ListenBuildHistory": CallHandler(self.history, "BuildHistoryRequest", streams=True),
+            "UpdateBuildHistory": CallHandler(self.update_history, "UpdateBuildHistoryRequest"),
+            "DiskUsage": CallHandler(self.disk_usage, "DiskUsageRequest"),
+            "Prune": CallHandler(self.prune, "PruneRequest", streams=True),
         }
 
     def list_workers(self, request: Any, call: ServerCall) -> Any:
@@ -56,7 +56,7 @@ class Control:
 
     def session(self, request: None, call: ServerCall) -> Iterable[Any]:
         """Carry the bytes of a session for as long as it lasts."""
-        made = Session(call.metadata)
+        made = ClientSession(call.metadata)
         sessions = self._builder.sessions
         sessions.add(made)
         try:

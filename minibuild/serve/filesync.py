@@ -21,7 +21,7 @@ from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.serve.listing import Listing
-from minibuild.serve.session import Session, is_absent
+from minibuild.serve.session import ClientSession, is_absent
 
 UPLOADED = "http://buildkit-session/"
 """Where a client says its standard input is."""
@@ -33,14 +33,14 @@ _REPORT_S = 0.1
 _ARCHIVE_BYTES = 64 << 10
 
 
-def ask_for(session: Session, wanted: Wanted) -> ClientCall:
+def ask_for(session: ClientSession, wanted: Wanted) -> ClientCall:
     """Ask a client for a folder, which can be received later. Raises `Failure`."""
     return session.open(_RECEIVE, "Packet", wanted.metadata())
 
 
 def receive(
     status: Report,
-    session: Session,
+    session: ClientSession,
     wanted: Wanted,
     folder: str,
     info: VertexInfo,
@@ -115,7 +115,7 @@ class _Counted:
                 due = time.monotonic() + _REPORT_S
 
 
-def fetch_upload(session: Session, url: str, path: str) -> None:
+def fetch_upload(session: ClientSession, url: str, path: str) -> None:
     """Write what the client read from standard input to a file. Raises `Failure`."""
     metadata = [("urlpath", f"/{url.removeprefix(UPLOADED)}"), ("urlhost", "buildkit-session")]
     call = session.open(_PULL, "BytesMessage", metadata)
@@ -128,7 +128,9 @@ def fetch_upload(session: Session, url: str, path: str) -> None:
 # --- To the client ---
 
 
-def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str, str]) -> None:
+def send_file(
+    session: ClientSession, number: int, file: BinaryIO, answer: Mapping[str, str]
+) -> None:
     """Send an archive to output `number` of the client. `answer` is what the build answers; a
     client writes it down beside the archive."""
     kind = api_type("BytesMessage")
@@ -140,7 +142,7 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
     call.delivered()  # A client says that it has it if it wants no file.
 
 
-def send_folder(session: Session, number: int, folder: str) -> None:
+def send_folder(session: ClientSession, number: int, folder: str) -> None:
     """Send a folder to output `number` of the client, which asks for the files that it wants."""
     # All platforms come as one folder: a client may remove what it has besides.
     metadata = [

@@ -23,7 +23,7 @@ from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.model import OCI_INDEX, OCI_MANIFEST, Descriptor, is_index
 from minibuild.oci.transfer import blobs_of
 from minibuild.serve.answers import as_failures
-from minibuild.serve.session import Session
+from minibuild.serve.session import ClientSession
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -50,7 +50,7 @@ def fetch_contexts(build: "Build", addresses: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def fetch_layout(session: Session, store: str, digest: str, place: str) -> str:
+def fetch_layout(session: ClientSession, store: str, digest: str, place: str) -> str:
     """Write what a digest means in a store, and all that it names, to a layout in `place`, once.
     Returns its folder. Raises `Failure`."""
     name = digest_strings(["layout", store, digest]).partition(":")[2]
@@ -69,7 +69,7 @@ def fetch_layout(session: Session, store: str, digest: str, place: str) -> str:
     return folder
 
 
-def send_layout(session: Session, store: str, folder: str) -> Mapping[str, Any]:
+def send_layout(session: ClientSession, store: str, folder: str) -> Mapping[str, Any]:
     """Write all blobs of a layout to a store. Returns the descriptor of what it has. Raises
     `Failure`."""
     with open(os.path.join(folder, "index.json"), "rb") as file:
@@ -81,7 +81,7 @@ def send_layout(session: Session, store: str, folder: str) -> Mapping[str, Any]:
     return found
 
 
-def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
+def _send_blob(session: ClientSession, store: str, path: str, digest: str) -> None:
     """Write one blob, unless the store has it."""
     request = api_type("ContentWriteRequest")
     total = os.path.getsize(path)
@@ -101,7 +101,7 @@ def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
 class _ClientBlobs(BlobSource):
     """The blobs of a client's store."""
 
-    def __init__(self, session: Session, store: str) -> None:
+    def __init__(self, session: ClientSession, store: str) -> None:
         self._session = session
         self._metadata = [(STORE, store)]
 

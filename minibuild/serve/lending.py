@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.errors import DefinitionError
 from minibuild.graph.reference import parse_reference
-from minibuild.serve.session import Session, is_absent
+from minibuild.serve.session import ClientSession, is_absent
 from minibuild.session.request import BuildRequest, Secret, SshAgent
 from minibuild.session.ssh_agent import listening
 from minibuild.startup.regex import regex
@@ -43,7 +43,7 @@ def image_names(dockerfile: str) -> Iterator[str]:
         yield from _IMAGE.findall(line)
 
 
-def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+def logins(session: ClientSession, names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """The client's user and password for the registries of these images. A name with a variable in
     it is taken for one of Docker Hub."""
     if not session.offers(_CREDENTIALS):
@@ -72,7 +72,7 @@ def with_logins(build: "Build", made: BuildRequest, images: Iterable[str]) -> Bu
     return made._replace(registries=made.registries._replace(passwords=passwords))
 
 
-def secrets(session: Session, ids: Iterable[str]) -> tuple[Secret, ...]:
+def secrets(session: ClientSession, ids: Iterable[str]) -> tuple[Secret, ...]:
     """The secrets that the client has of these. Raises `Failure`."""
     found = []
     for name in sorted(set(ids)) if session.offers(_SECRET) else ():
@@ -88,7 +88,7 @@ def secrets(session: Session, ids: Iterable[str]) -> tuple[Secret, ...]:
 
 
 def agents(
-    session: Session, ids: Iterable[str], folder: str, resources: ExitStack
+    session: ClientSession, ids: Iterable[str], folder: str, resources: ExitStack
 ) -> tuple[SshAgent, ...]:
     """A socket for each agent that the client has of these, for as long as the resources live."""
     found = []
@@ -104,7 +104,7 @@ def agents(
     return tuple(found)
 
 
-def _carry(session: Session, name: str, connection: socket.socket) -> None:
+def _carry(session: ClientSession, name: str, connection: socket.socket) -> None:
     """Carry one connection to an agent of the client."""
     kind = api_type("BytesMessage")
     with connection, suppress(OSError, Failure):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import UNKNOWN, api_type
-from minibuild.record.records import BuildRecord, Records
+from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.record.replay import events
 from minibuild.serve.status import StatusStream, set_time
 from minibuild.startup.regex import regex
@@ -23,7 +23,7 @@ class Past:
     """The records of the store in `root`."""
 
     def __init__(self, root: str) -> None:
-        self._records = Records(root)
+        self._records = BuildRecords(root)
         self._lent = (os.path.join(os.path.abspath(root), "contexts"), "minibuild-build-")
 
     def records(self, others: Sequence[Any]) -> list[Any]:

@@ -14,14 +14,14 @@ from minibuild.buildkit.carry import carry_inside
 from minibuild.buildkit.dispatch import ServerCall
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
-from minibuild.buildkit.rpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, Failure, Metadata
+from minibuild.buildkit.rpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, CallMetadata, Failure
 
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"
 _SHARED_KEY = "x-docker-expose-session-sharedkey"
 
 
-class Session:
+class ClientSession:
     """One client's services. `shared_key` names the client's folder, for what is kept of it."""
 
     def __init__(self, metadata: Mapping[str, Sequence[str]]) -> None:
@@ -44,13 +44,13 @@ class Session:
         """Whether the client has a service, by its name and that of the method."""
         return method.lower() in self._methods
 
-    def call(self, method: str, request: Any, response: str, metadata: Metadata = ()) -> Any:
+    def call(self, method: str, request: Any, response: str, metadata: CallMetadata = ()) -> Any:
         """Send one message, get one. Raises `Failure`."""
         (answer,) = self.calls(method, [request], response, metadata)
         return answer
 
     def calls(
-        self, method: str, requests: Iterable[Any], response: str, metadata: Metadata = ()
+        self, method: str, requests: Iterable[Any], response: str, metadata: CallMetadata = ()
     ) -> Iterator[Any]:
         """Send one message in each of several calls, all before the first answer is there. Raises
         `Failure`."""
@@ -65,7 +65,7 @@ class Session:
                 raise Failure("the client did not answer", UNAVAILABLE)
             yield answer
 
-    def open(self, method: str, response: str, metadata: Metadata = ()) -> ClientCall:
+    def open(self, method: str, response: str, metadata: CallMetadata = ()) -> ClientCall:
         """Begin a call with messages both ways; `response` is the kind of those that come. Raises
         `Failure`."""
         return ClientCall(self._connection, method, metadata, response)
@@ -76,20 +76,20 @@ def is_absent(failure: Failure) -> bool:
     return failure.code in (NOT_FOUND, UNIMPLEMENTED)
 
 
-class Sessions:
+class ClientSessions:
     """The sessions that are open. Calls may come before the session that they name."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, ClientSession] = {}
         self._changed = threading.Condition()
 
-    def add(self, session: Session) -> None:
+    def add(self, session: ClientSession) -> None:
         """A session has begun."""
         with self._changed:
             self._open[session.id] = session
             self._changed.notify_all()
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: ClientSession) -> None:
         """A session has ended."""
         with self._changed:
             if self._open.get(session.id) is session:
@@ -98,7 +98,7 @@ class Sessions:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def get(self, name: str, wait_s: float = 5.0) -> Session:
+    def get(self, name: str, wait_s: float = 5.0) -> ClientSession:
         """The session of this id. Raises `Failure`."""
         with self._changed:
             self._changed.wait_for(lambda: name in self._open, wait_s)

@@ -12,7 +12,7 @@ from minibuild import BuildResult, Output
 from minibuild.digest import Digest
 from minibuild.graph.state import State, scratch
 from minibuild.lab.disk import read_tree
-from minibuild.lab.model import Tree
+from minibuild.lab.model import ModelTree
 
 
 class Shop:
@@ -35,7 +35,7 @@ class Shop:
         """The layers of an image."""
         return [layer.digest for layer in self.build(state, **fields).images[0].layers]
 
-    def files(self, state: State, **fields: Any) -> Tree:
+    def files(self, state: State, **fields: Any) -> ModelTree:
         """The files of a state."""
         self.count += 1
         out = f"{self.folder}/out-{os.path.basename(self.root)}-{self.count}"

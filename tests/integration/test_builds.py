@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.record.records import Records
+from minibuild.record.records import BuildRecords
 from tests.conftest import Cli
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
@@ -99,7 +99,7 @@ def test_no_secret_is_kept(cli: Cli, context: str, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(secret + "\n")
     cli("build", "-q", "--secret", f"id=s,src={path}", "--build-arg", f"API_TOKEN={token}", context)
-    texts = [json.dumps(build.data) for build in Records(cli.root).all()]
+    texts = [json.dumps(build.data) for build in BuildRecords(cli.root).all()]
     texts.append(cli("builds", "export", cwd=context).stdout)
     texts.append(cli("builds", "logs", cwd=context).stdout)
     texts.append(cli("builds", "show", cwd=context).stdout)
@@ -130,7 +130,7 @@ def test_builds_at_once(cli: Cli, context: str) -> None:
         for n in "12"
     ]
     assert [process.wait(60) for process in both] == [0, 0]
-    assert len(list(Records(cli.root).all())) == 2
+    assert len(list(BuildRecords(cli.root).all())) == 2
 
 
 def test_a_killed_build_leaves_the_records_whole(cli: Cli, context: str) -> None:
@@ -141,7 +141,7 @@ def test_a_killed_build_leaves_the_records_whole(cli: Cli, context: str) -> None
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     cli("build", "-q", "--no-cache", context)
-    assert all(build.steps for build in Records(cli.root).all())
+    assert all(build.steps for build in BuildRecords(cli.root).all())
     assert cli("why", cwd=context).stdout
 
 

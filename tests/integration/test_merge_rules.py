@@ -14,7 +14,7 @@ import minibuild
 from minibuild import BuildResult, Output
 from minibuild.events import Completed, Event, Planned, Remark
 from minibuild.graph.state import State, diff, image, local, merge, scratch
-from minibuild.lab.model import Tree, plain
+from minibuild.lab.model import ModelTree, plain
 from tests.conftest import Cli
 from tests.integration.shop import Shop, linked
 from tests.support.images import read_image
@@ -141,7 +141,7 @@ def test_c6_65_an_image_unpacked_is_the_tree_of_the_build(shop: Shop, tmp_path: 
     assert {path.strip("/") for path in flat.files} | {""} == set(before)
 
 
-def rounded(tree: Tree) -> dict[str, Any]:
+def rounded(tree: ModelTree) -> dict[str, Any]:
     """A tree without inodes, and with times as precise as a layer has them."""
     return {p: e._replace(mtime=e.mtime // 10**9) for p, e in plain(tree).items()}
 

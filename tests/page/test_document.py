@@ -12,7 +12,7 @@ from minibuild.page.facts import facts
 from minibuild.page.merges import made
 from minibuild.page.style import DARK, LIGHT, SHAPES, TEXT
 from minibuild.page.timeline import _packed
-from minibuild.record.records import BuildRecord, Records, longest_chain, read_file
+from minibuild.record.records import BuildRecord, BuildRecords, longest_chain, read_file
 from minibuild.worker.worker import open_worker
 from tests.support.contrast import contrast
 from tests.support.markup import Page, problems
@@ -47,7 +47,7 @@ def record(
 
 def page_of(tmp_path: Path, build: BuildRecord, against: BuildRecord | None = None) -> Page:
     with open_worker(str(tmp_path / "store")) as worker:
-        found = facts(worker, Records(worker.store.root), build, against)
+        found = facts(worker, BuildRecords(worker.store.root), build, against)
     return Page(document(found))
 
 
@@ -183,7 +183,7 @@ def test_a_merge_has_a_parent_and_a_reason(tmp_path: Path) -> None:
     rows[4]["state"] = "ran"
     build = record(tmp_path, TEXT_OF_SIMPLE, rows)
     with open_worker(str(tmp_path / "store")) as worker:
-        (merge,) = made(facts(worker, Records(worker.store.root), build))
+        (merge,) = made(facts(worker, BuildRecords(worker.store.root), build))
     assert (merge.below, merge.strategy, merge.step.line) == (2, "linked", 5)
     assert [step.line if step else 0 for step in merge.makers] == [1, 2, 4]
     page = page_of(tmp_path, build)

@@ -13,7 +13,7 @@ from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.record import writing
 from minibuild.record.recorder import LOG_BYTES, LogTail, Recorder
-from minibuild.record.records import Records, kept_keys, remove_older
+from minibuild.record.records import BuildRecords, kept_keys, remove_older
 from minibuild.session.request import BuildRequest
 
 KEY = Digest("sha256:" + "1" * 64)
@@ -69,10 +69,10 @@ def build(
 
 def test_an_idle_build_writes_nothing_new(tmp_path: Path) -> None:
     build(tmp_path)
-    (first,) = Records(str(tmp_path)).all()
+    (first,) = BuildRecords(str(tmp_path)).all()
     build(tmp_path, cached=True)
     build(tmp_path, cached=True)
-    (again,) = Records(str(tmp_path)).all()
+    (again,) = BuildRecords(str(tmp_path)).all()
     assert again.id == first.id
     assert again.used >= first.used
     assert [step.state for step in again.steps] == ["ran"]
@@ -85,7 +85,7 @@ def test_what_did_something_is_recorded(tmp_path: Path) -> None:
     build(tmp_path, "b")
     build(tmp_path, cached=True)
     build(tmp_path, cached=True, error=BuildError("no"))
-    found = list(Records(str(tmp_path)).all())
+    found = list(BuildRecords(str(tmp_path)).all())
     assert [build.error for build in found] == ["no", "", "", "", ""]
     assert len({build.id for build in found}) == 5
     assert len({build.place for build in found}) == 1
@@ -99,7 +99,7 @@ def test_a_build_without_a_graph_leaves_no_record(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "builds").write_text("a file where the folder should be")
     build(tmp_path)
-    assert list(Records(str(tmp_path)).all()) == []
+    assert list(BuildRecords(str(tmp_path)).all()) == []
 
 
 def test_a_full_disk_leaves_nothing_half_written(
@@ -120,7 +120,7 @@ def test_the_newest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(writing, "MOST_OF_A_PLACE", 3)
     for name in "abcdef":
         build(tmp_path, name)
-    texts = [build.text for build in Records(str(tmp_path)).all()]
+    texts = [build.text for build in BuildRecords(str(tmp_path)).all()]
     assert texts == ["RUN f", "RUN e", "RUN d"]
 
 
@@ -132,7 +132,11 @@ def test_so_many_stay_of_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (other / f"{1:016x}-old").write_bytes(b"")
     monkeypatch.setattr(writing, "MOST", 3)
     build(tmp_path, "d")
-    assert [build.text for build in Records(str(tmp_path)).all()] == ["RUN d", "RUN c", "RUN b"]
+    assert [build.text for build in BuildRecords(str(tmp_path)).all()] == [
+        "RUN d",
+        "RUN c",
+        "RUN b",
+    ]
     assert not other.exists()
 
 
@@ -144,14 +148,14 @@ def test_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     for number, data in enumerate((b"", whole[:-20], b"junk", whole + b"more")):
         (place / f"{number:016x}-x").write_bytes(data)
     (place / "0-x.tmp").write_bytes(whole)
-    found = list(Records(str(tmp_path)).all())
+    found = list(BuildRecords(str(tmp_path)).all())
     assert [build.text for build in found] == ["RUN a", "RUN a"]  # what comes behind is no harm
 
 
 def test_prune_asks_which_keys_are_needed(tmp_path: Path) -> None:
     build(tmp_path)
     assert kept_keys(str(tmp_path)) == {KEY}
-    (found,) = Records(str(tmp_path)).all()
+    (found,) = BuildRecords(str(tmp_path)).all()
     assert remove_older(str(tmp_path), 3600, found.used) == 0
     assert remove_older(str(tmp_path), 3600, found.used + 3601) == 1
-    assert list(Records(str(tmp_path)).all()) == []
+    assert list(BuildRecords(str(tmp_path)).all()) == []

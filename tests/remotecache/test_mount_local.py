@@ -9,7 +9,7 @@ import pytest
 
 from minibuild.errors import Cancelled
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, describe
-from minibuild.remotecache.mounts.exporter import Parcels, layer_of
+from minibuild.remotecache.mounts.exporter import MountBlobs, layer_of
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import use_lock
@@ -30,7 +30,7 @@ def mount(store: Store) -> LocalMount:
 
 
 def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store) -> None:
-    first, second = Parcels(store), Parcels(store)
+    first, second = MountBlobs(store), MountBlobs(store)
     layer = layer_of(mount, ASKED, None, first, NEVER)
     assert os.listdir(first.blobs_path) == [layer.digest.partition(":")[2]]
     assert layer_of(mount, ASKED, layer.digest, second, NEVER) == layer
@@ -41,10 +41,10 @@ def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store)
 
 
 def test_a_change_is_packed(mount: LocalMount, store: Store) -> None:
-    parcels = Parcels(store)
-    layer = layer_of(mount, ASKED, None, parcels, NEVER)
+    blobs = MountBlobs(store)
+    layer = layer_of(mount, ASKED, None, blobs, NEVER)
     Path(mount.path, "f").write_bytes(b"Data")
-    assert layer_of(mount, ASKED, layer.digest, parcels, NEVER) != layer
+    assert layer_of(mount, ASKED, layer.digest, blobs, NEVER) != layer
 
 
 def test_one_layer_for_each_compression_is_known(mount: LocalMount) -> None:

@@ -21,7 +21,7 @@ from minibuild.linux import recorded
 from minibuild.linux.recorded import Records
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
-from minibuild.remotecache.mounts.exporter import Parcels
+from minibuild.remotecache.mounts.exporter import MountBlobs
 from minibuild.remotecache.mounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
 from minibuild.store.layout import Store
 from tests.layer.trees import make, read
@@ -78,7 +78,7 @@ def mark(path: str) -> str:
 
 @pytest.fixture
 def content(store: Store) -> ContentStore:
-    return Parcels(store)
+    return MountBlobs(store)
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "gzip", "zstd"])
@@ -266,7 +266,7 @@ def test_any_names(
     tmp_path_factory: pytest.TempPathFactory, store: Store, files: dict[str, bytes]
 ) -> None:
     files = {n: d for n, d in files.items() if n not in (".", "..") and len(n.encode()) < 250}
-    folder, content = tmp_path_factory.mktemp("any"), Parcels(store)
+    folder, content = tmp_path_factory.mktemp("any"), MountBlobs(store)
     first = str(folder / "first")
     os.mkdir(first)
     for name, data in files.items():

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from minibuild.lab import model
-from minibuild.lab.model import EMPTY, ModelFile, Tree
+from minibuild.lab.model import EMPTY, ModelFile, ModelTree
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Diff, SnapshotID
 from tests.snapshot.world import World
@@ -96,7 +96,7 @@ steps = st.lists(
 class Model:
     """A layer being edited in memory; `edit` says whether the edit makes sense."""
 
-    def __init__(self, tree: Tree, first_inode: int, recorded: bool) -> None:
+    def __init__(self, tree: ModelTree, first_inode: int, recorded: bool) -> None:
         self.tree = dict(tree)
         self.recorded = recorded
         self.fresh = first_inode
@@ -295,7 +295,7 @@ class Made(NamedTuple):
     """A snapshot, what it should be, and what its hardlinks are at least."""
 
     snapshot: SnapshotID | None
-    tree: Tree
+    tree: ModelTree
     sure: set[frozenset[str]]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minibuild.cache.layers import LayerStore
 from minibuild.lab import model
-from minibuild.lab.model import EMPTY, ModelFile, Tree
+from minibuild.lab.model import EMPTY, ModelFile, ModelTree
 from minibuild.linux import modes as linux_modes
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
@@ -73,7 +73,7 @@ def test_laws(
     assert times == {path: last(brought, path) for path in times}
 
 
-def forgets(a: Tree, b: Tree, c: Tree) -> bool:
+def forgets(a: ModelTree, b: ModelTree, c: ModelTree) -> bool:
     """Whether the tree of b and c no longer shows that b replaces a directory of a.
 
     Where b has something else and c a directory again, what a has in there is gone: b took it away.
@@ -128,7 +128,7 @@ def test_what_is_exported_and_unpacked_is_the_tree(
     assert all(any(one <= group for group in groups) for one in model.link_groups(found))
 
 
-def in_seconds(tree: Tree) -> dict[str, ModelFile]:
+def in_seconds(tree: ModelTree) -> dict[str, ModelFile]:
     """A tree as far as a layer tells: to the second, without a root, of attributes capabilities."""
     return {
         p: e._replace(mtime=e.mtime // SECOND, xattrs=()) for p, e in model.plain(tree).items() if p

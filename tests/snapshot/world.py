@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.lab.disk import read_tree
-from minibuild.lab.model import Tree
+from minibuild.lab.model import ModelTree
 from minibuild.linux import device, root_mount, syscalls, xattr
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.native import NativeSnapshotter
@@ -223,7 +223,7 @@ class World:
         """The snapshot of `merged`."""
         return self.merged(*diffs, parent=parent).snapshot
 
-    def read(self, snapshot: SnapshotID) -> Tree:
+    def read(self, snapshot: SnapshotID) -> ModelTree:
         """The tree of a snapshot as a process sees it."""
         with self.snapshots.tree(snapshot) as fd:
             return read_tree(f"/proc/self/fd/{fd}", self.snapshots.owners(snapshot))

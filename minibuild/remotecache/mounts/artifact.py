@@ -23,7 +23,7 @@ from minibuild.oci.model import (
     manifest_bytes,
     parse_manifest,
 )
-from minibuild.remotecache.places import Parts, Place
+from minibuild.remotecache.places import ManifestParts, Place
 from minibuild.startup.tuples import NamedTuple
 
 ARTIFACT_TYPE = "application/vnd.minibuild.cache-mounts.v1"
@@ -87,7 +87,7 @@ def write_mounts(place: Place, layers: Layers, source: BlobSource, meter: Meter)
         new = differing(layers, before)
         if not new:
             return False
-        place.send(Parts(new, EMPTY, EMPTY_CONFIG.media_type), source, (), meter)
+        place.send(ManifestParts(new, EMPTY, EMPTY_CONFIG.media_type), source, (), meter)
         if place.alone:
             place.give_name(artifact_bytes({**before, **layers}))
             return True

@@ -64,7 +64,7 @@ def send(
     place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    parcels = Parcels(build.worker.store, (open_place(asked, build) for asked in others))
+    blobs = MountBlobs(build.worker.store, (open_place(asked, build) for asked in others))
     changed: dict[str, None] = {}
     try:
         for asked in places:
@@ -73,11 +73,11 @@ def send(
                 tolerated(build, _RULE, name, ignored=asked.ignore_error),
                 task(build.report, name) as progress,
             ):
-                new = _export(build, asked, _wanted(asked, ids), parcels, progress)
+                new = _export(build, asked, _wanted(asked, ids), blobs, progress)
                 progress.remark("sent" if new else "unchanged")
                 changed |= dict.fromkeys(new)
     finally:
-        discard(build.worker.store, parcels.blobs_path)
+        discard(build.worker.store, blobs.blobs_path)
     return list(changed)
 
 
@@ -93,7 +93,7 @@ def _export(
     build: BuildContext,
     asked: CacheMountPlace,
     ids: Iterable[str],
-    parcels: "Parcels",
+    blobs: "MountBlobs",
     progress: ProgressWriter,
 ) -> list[str]:
     place = open_place(asked, build)
@@ -109,8 +109,8 @@ def _export(
             if not alone:
                 build.report(Warned(_RULE, f"cache mount {id}: steps of other builds are using it"))
             elif not is_empty(local.path):
-                layers[id] = layer_of(local, asked, there.get(id), parcels, build.cancelled, owners)
-    write_mounts(place, layers, parcels, VertexMeter(build.report, progress.vertex))
+                layers[id] = layer_of(local, asked, there.get(id), blobs, build.cancelled, owners)
+    write_mounts(place, layers, blobs, VertexMeter(build.report, progress.vertex))
     return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
 
@@ -118,22 +118,22 @@ def layer_of(
     local: LocalMount,
     asked: CacheMountPlace,
     there: Digest | None,
-    parcels: "Parcels",
+    blobs: "MountBlobs",
     cancelled: threading.Event,
     owners: Records | None = None,
 ) -> Descriptor:
     """The mount as a layer: packed, unless it is known to be one that the place has, or another."""
     now = local.fingerprint()
     for known in local.known_as(now):
-        if known.digest == there or parcels.offers(known.digest):
+        if known.digest == there or blobs.offers(known.digest):
             return known
     with local.opened() as fd:
-        layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled, owners)
+        layer = pack_tree(fd, blobs, asked.compression, asked.level, cancelled, owners)
     local.remember(now, layer)
     return layer
 
 
-class Parcels(ContentStore):
+class MountBlobs(ContentStore):
     """Layers on their way to a place: packed here, outside of the store's blobs and gone when the
     build ends; or at one of the places `others`, which are asked when there is a use for it.
 

@@ -120,7 +120,7 @@ def _xattrs(target: int | str) -> Mapping[str, bytes]:
 # --- In sum ---
 
 
-class Content(NamedTuple):
+class PathSize(NamedTuple):
     """A path, and what it and all below it come to; `newest` is the latest time of a file."""
 
     path: str
@@ -129,10 +129,10 @@ class Content(NamedTuple):
     newest: float
 
 
-def contents(fd: int, depth: int) -> list[Content]:
+def contents(fd: int, depth: int) -> list[PathSize]:
     """The paths of at most `depth` components, the largest first. An inode counts once, under the
     first of its names."""
-    found: dict[str, Content] = {}
+    found: dict[str, PathSize] = {}
     seen: set[int] = set()
     for path, _, _, status, _ in walk(fd):
         is_directory = stat.S_ISDIR(status.st_mode)
@@ -142,8 +142,8 @@ def contents(fd: int, depth: int) -> list[Content]:
         parts = path.split("/")
         for count in range(1, min(depth, len(parts)) + 1):
             above = "/".join(parts[:count])
-            old = found.get(above, Content(above, 0, 0, 0.0))
-            found[above] = Content(
+            old = found.get(above, PathSize(above, 0, 0, 0.0))
+            found[above] = PathSize(
                 above,
                 old.files + (not is_directory),
                 old.size_bytes + size,
