@@ -61,18 +61,9 @@ TYPES_OF_ABOVE = {"minibuild/graph/state.py"}
 # One name, one thing: a public class has a name that no other one has. But an instruction may be
 # called like what it becomes, a step's mount like the kernel's, and the op like the two snapshots
 # that it compares.
-SHARED_NAMES = {
-    "Copy", "Healthcheck", "Mount", "Diff",
-    # Names for types. A reader meets no two of a name in one file.
-    "Answer", "Change", "Command", "Contents", "Context", "Form", "Found", "Json", "Kind", "Output",
-    "Owner", "Part", "Place", "Planned", "Progress", "Pull", "Reader", "Record", "Rule", "Seen",
-    "Step", "Tree",
-}  # fmt: skip
+SHARED_NAMES = {"Copy", "Healthcheck", "Mount", "Diff"}
 # Names of types that stand for the same thing on two floors, or for a word of its small package.
 SHARED_ALIASES = {"Command", "Contents", "Context", "Json", "Part", "Planned", "Progress", "Record"}
-SATELLITES = frozenset(
-    "attest buildkit cli client course imagetools lab page record remotecache serve".split()
-)
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.
 FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "startup"}
@@ -213,24 +204,10 @@ def test_the_top_level_is_short() -> None:
 
 
 def test_one_name_is_one_thing() -> None:
-    """Classes, and names for types: `Result = tuple[DiffKey, ...]`."""
-    homes: dict[str, list[str]] = {}
-    for path in MODULES:
-        for node in parse(path).body:
-            name = node.name if isinstance(node, ast.ClassDef) else ""
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-            if name[:1].isupper() and not name.isupper():
-                homes.setdefault(name, []).append(str(path))
-    shared = {name: paths for name, paths in homes.items() if len(paths) > 1}
-    assert not {name: shared[name] for name in shared.keys() - SHARED_NAMES}
-
-
-def test_in_the_core_names_of_types_are_one_thing_too() -> None:
     """Unions and the like, as `OnOutput = Callable[...]`, are as much read as classes."""
     homes: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in parse(path).body if path.parts[1] not in SATELLITES else ():
+        for node in parse(path).body:
             match node:
                 case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
                     if name[0].isupper() and not name.isupper() and len(name) > 1:

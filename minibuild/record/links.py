@@ -17,7 +17,7 @@ from typing import Any
 from minibuild.record.causes import read_files
 from minibuild.record.copies import destination
 from minibuild.record.records import BuildRecord, RecordedStep
-from minibuild.record.result_tree import Look, PathStat
+from minibuild.record.result_tree import Look, NodeStat
 from minibuild.record.story import GetParts, Told, story
 from minibuild.startup.tuples import NamedTuple
 
@@ -124,7 +124,7 @@ def _on_the_way(path: str, owner: tuple[int, int], look: Look, result: Sequence[
     return ""
 
 
-def _at_the_end(path: str, copy: Mapping[str, Any], words: str, found: PathStat | None) -> str:
+def _at_the_end(path: str, copy: Mapping[str, Any], words: str, found: NodeStat | None) -> str:
     """What is wrong with what is at the destination now."""
     if found is None:
         return ""

@@ -24,7 +24,7 @@ from minibuild.store.read_only import ReadOnlyStore
 _KINDS = {"dir": stat.S_IFDIR, "file": stat.S_IFREG, "symlink": stat.S_IFLNK}
 
 
-class PathStat(NamedTuple):
+class NodeStat(NamedTuple):
     """What is at a path: type bits, permissions, and who owns it inside the tree."""
 
     type: int
@@ -32,7 +32,7 @@ class PathStat(NamedTuple):
     owner: tuple[int, int]
 
 
-Look = Callable[[Sequence[int], str], PathStat | None]
+Look = Callable[[Sequence[int], str], NodeStat | None]
 """What is at a path of a result. Raises `LookupError`, with a sentence, if its files are not there
 or cannot be read."""
 
@@ -47,7 +47,7 @@ class ResultTrees:
         self._maps = plan_id_maps() if os.geteuid() else None
         self._views: dict[Sequence[int], View | Tree] = {}
 
-    def look(self, result: Sequence[int], path: str) -> PathStat | None:
+    def look(self, result: Sequence[int], path: str) -> NodeStat | None:
         """See `Look`."""
         if not result:
             return None
@@ -59,7 +59,7 @@ class ResultTrees:
             if item is None:
                 return None
             entry = item.entry
-            return PathStat(_KINDS.get(entry.kind, 0), entry.mode & 0o7777, (entry.uid, entry.gid))
+            return NodeStat(_KINDS.get(entry.kind, 0), entry.mode & 0o7777, (entry.uid, entry.gid))
         try:
             node = view.find(path)
             if node is None:
@@ -68,7 +68,7 @@ class ResultTrees:
             if view.owners is not None:
                 found = view.owners.seen(found, node.path)
                 owner = found.st_uid, found.st_gid
-                return PathStat(node.type, stat.S_IMODE(found.st_mode), owner)
+                return NodeStat(node.type, stat.S_IMODE(found.st_mode), owner)
         except PermissionError:
             raise LookupError(f"/{path} cannot be read by this account") from None
         maps = self._maps
@@ -76,7 +76,7 @@ class ResultTrees:
             _inside(found.st_uid, maps and maps.uids),
             _inside(found.st_gid, maps and maps.gids),
         )
-        return PathStat(node.type, stat.S_IMODE(found.st_mode), owner)
+        return NodeStat(node.type, stat.S_IMODE(found.st_mode), owner)
 
     def _opened(self, result: Sequence[int]) -> View | Tree:
         try:
