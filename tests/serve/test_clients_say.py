@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -224,10 +225,7 @@ def test_a_dockerfile_beside_an_archive(server: str, context: Path) -> None:
         "contextsubdir": "sub/dir",
     }
     client.build(attributes, [("local", {})])
-    assert [path.name for path in (client.received / "output-0").iterdir()] == [
-        ".dockerignore",
-        "a",
-    ]
+    assert sorted(os.listdir(client.received / "output-0")) == [".dockerignore", "a"]
 
 
 def layout_services(top: bytes, layer: bytes, config: bytes, manifest: bytes) -> Any:
