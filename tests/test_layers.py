@@ -112,6 +112,7 @@ def imports(nodes: list[ast.stmt]) -> Iterator[str]:
                     yield whole if is_module(whole) else str(node.module)
 
 
+@functools.cache
 def is_module(name: str) -> bool:
     """Whether a dotted name is a module of this checkout."""
     top = name.split(".")[0]
@@ -158,6 +159,12 @@ def dotted(path: Path) -> str:
 def parse(path: Path) -> ast.Module:
     """The syntax tree of a module of this checkout."""
     return ast.parse((CHECKOUT / path).read_text())
+
+
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of the syntax tree of a module."""
+    return tuple(ast.walk(parse(path)))
 
 
 @functools.cache
@@ -240,7 +247,7 @@ def test_the_engine_does_not_know_frontends(path: Path) -> None:
         return
     assert not [n for n in imported(path) if n.split(".")[0] == "minibuild_dockerfile"]
     if path != Path("minibuild/frontend/loader.py"):
-        texts = {n.value for n in ast.walk(parse(path)) if isinstance(n, ast.Constant)}
+        texts = {n.value for n in nodes(path) if isinstance(n, ast.Constant)}
         names = {t for t in texts if isinstance(t, str) and t.startswith("minibuild_dockerfile")}
         assert not names, "loader finds frontends"
 
@@ -260,7 +267,7 @@ def test_named_tuples_are_the_cheap_ones(path: Path) -> None:
     """Import that of `minibuild.startup.tuples`: one of typing is six times as dear to define."""
     if path == Path("minibuild/startup/tuples.py"):
         return
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections"):
             dear = {alias.name for alias in node.names} & {"NamedTuple", "namedtuple"}
             assert not dear, f"{dear} of {node.module}: import that of minibuild.startup.tuples"
@@ -297,7 +304,7 @@ def test_files_stay_small(path: Path) -> None:
     """One idea each, at most 400 lines, and a docstring that says which."""
     text = (CHECKOUT / path).read_text()
     assert len(text.splitlines()) <= 400
-    docstring = ast.get_docstring(ast.parse(text))
+    docstring = ast.get_docstring(parse(path))
     assert docstring, "a module says what comes in and what goes out"
     left_to_do = set(PLACEHOLDERS) & set(docstring.replace(":", " ").split())
     assert not left_to_do, "a docstring that is to be written is none"
@@ -306,7 +313,7 @@ def test_files_stay_small(path: Path) -> None:
 @holds_for(MODULES)
 def test_functions_stay_small(path: Path) -> None:
     """At most 50 lines, docstring included."""
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= 50, f"{node.name} has {length} lines"
@@ -323,7 +330,7 @@ def test_documents_of_others_are_read_in_one_place(path: Path) -> None:
     """What `json.loads` gives may be of any type; see `oci.document`."""
     if path == Path("minibuild/oci/document.py"):
         return
-    calls = [ast.unparse(node.func) for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+    calls = [ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)]
     assert not {"json.load", "json.loads"} & set(calls)
 
 
@@ -344,7 +351,7 @@ def test_the_environment_is_read_in_one_function(path: Path) -> None:
     """A library does what its arguments say; a caller may call `read_environment`."""
     if path == Path("minibuild/session/environment.py"):
         return
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             assert (node.value.id, node.attr) not in {
                 ("os", name) for name in ("environ", "environb", "getenv", "getenvb")

@@ -7,13 +7,14 @@ it. So each satellite can be deleted, and the core still builds: this is tried h
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT
 from tests.support.rules import holds_for
-from tests.test_layers import MODULES, at_start, dotted, imports, parse
+from tests.test_layers import MODULES, dotted, imported, imported_at_start
 
 SATELLITES = {
     "minibuild.attest": "minibuild/builder.py",
@@ -51,9 +52,7 @@ def core() -> list[Path]:
 def test_the_core_knows_one_door(satellite: str) -> None:
     """At most one module of the core imports it."""
     doors = {
-        str(path)
-        for path in core()
-        if any(belongs(name, satellite) for name in imports(parse(path).body))
+        str(path) for path in core() if any(belongs(name, satellite) for name in imported(path))
     }
     assert doors <= {SATELLITES[satellite]}
 
@@ -64,7 +63,7 @@ def test_satellites_come_when_they_are_needed(path: Path) -> None:
     which are loaded one by one."""
     early = {
         name
-        for name in imports(at_start(parse(path).body))
+        for name in imported_at_start(path)
         if any(belongs(name, s) and SATELLITES[s] != str(path) for s in SATELLITES)
     }
     assert not early
@@ -87,33 +86,49 @@ def run(checkout: Path, *words: str) -> None:
 ALL = "all of them"
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> Path:
+    """A copy of this one, with a store that has busybox, and a context."""
+    folder = tmp_path_factory.mktemp("satellites")
+    for name in ("minibuild", "frontends", "tests", "testdata"):
+        shutil.copytree(CHECKOUT / name, folder / name)  # with what is compiled: that takes long
+    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    run(folder, "minibuild.cli.main", "image", "import", busybox_tar, "busybox")
+    (folder / "context").mkdir()
+    (folder / "context/a").write_text("a")
+    (folder / "context/Dockerfile").write_text(
+        "FROM busybox\nCOPY a /\nCOPY --link a /b\nRUN cat /a /b > /c\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def without(checkout: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """That copy while a satellite is not in it, or none of them is."""
+    gone = []
+    for name in SATELLITES if request.param == ALL else (request.param,):
+        path = checkout / name.replace(".", "/")
+        gone.append(path if path.is_dir() else path.with_suffix(".py"))
+    for path in gone:
+        path.rename(tmp_path / path.name)
+    yield checkout
+    for path in gone:
+        (tmp_path / path.name).rename(path)
+
+
 @pytest.mark.integration
 @pytest.mark.linters  # one account is enough
 @pytest.mark.needs("mount", "busybox")
-@pytest.mark.parametrize("satellite", [*SATELLITES, ALL])
-def test_the_core_builds_without(satellite: str, tmp_path: Path, busybox_tar: str) -> None:
+@pytest.mark.parametrize("without", [*SATELLITES, ALL], indirect=True)
+def test_the_core_builds_without(
+    without: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """The satellite is deleted: a Dockerfile becomes an image and an archive. Without any of them
     the tests of the core pass."""
-    gone = SATELLITES if satellite == ALL else (satellite,)
-    for name in ("minibuild", "frontends", "tests", "testdata"):
-        shutil.copytree(CHECKOUT / name, tmp_path / name)  # with what is compiled: that takes long
-    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
-    for path in (tmp_path / name.replace(".", "/") for name in gone):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.with_suffix(".py").unlink()
-    context = tmp_path / "context"
-    context.mkdir()
-    (context / "a").write_text("a")
-    (context / "Dockerfile").write_text(
-        "FROM busybox\nCOPY a /\nCOPY --link a /b\nRUN cat /a /b > /c\n"
-    )
     archive = tmp_path / "app.tar"
-    run(tmp_path, "minibuild.cli.main", "image", "import", busybox_tar, "busybox")
-    outputs = ("-o", "type=image", "-o", f"type=oci,dest={archive}")
-    run(tmp_path, "minibuild.cli.main", "build", "-t", "app", *outputs, str(context))
+    words = ("build", "--no-cache", "-t", "app", "-o", "type=image")
+    run(without, "minibuild.cli.main", *words, "-o", f"type=oci,dest={archive}", "context")
     assert archive.stat().st_size
-    if satellite == ALL:
+    if request.node.callspec.params["without"] == ALL:
         where = ("-p", "no:cacheprovider", "--basetemp", str(tmp_path / "t"))
-        run(tmp_path, "pytest", "-q", "-x", *where, "-m", "not integration", *CORE_TESTS)
+        run(without, "pytest", "-q", "-x", *where, "-m", "not integration", *CORE_TESTS)
