@@ -281,7 +281,8 @@ def test_a_context_that_changes_between_two_steps(builds: Builds, tmp_path: Path
     folder = Path(context(tmp_path / "context"))
     (folder / "Dockerfile").write_text(
         "FROM busybox\n"
-        "RUN --mount=target=/src touch /first && i=0; while [ $i -lt 100 ] && [ ! -e /src/go ];"
+        # A name that was not there is remembered by the kernel, so it asks for another each time.
+        "RUN --mount=target=/src touch /first && i=0; while [ $i -lt 100 ] && [ ! -e /src/go$i ];"
         " do sleep 0.1; i=$((i+1)); done; cp -a /src/others /one\n"
         "RUN --mount=target=/src find /src > /seen && cp -a /src/others /two\n"
     )
@@ -293,7 +294,8 @@ def test_a_context_that_changes_between_two_steps(builds: Builds, tmp_path: Path
         (folder / "others/f").write_text("changed")
         (folder / "src/new.o").write_text("o")
         (folder / "src/new.c").write_text("c")
-        (folder / "go").write_text("")
+        for number in range(100):
+            (folder / f"go{number}").write_text("")
 
     waiting = [True]
     thread = threading.Thread(target=change)
