@@ -117,8 +117,9 @@ def _start(request: Request, system: System, channel: Channel, gate: int) -> NoR
     if gate >= 0 and not os.read(gate, 1):
         os._exit(1)  # The builder is gone.
     rootfs.mount_root()
-    rootfs.enter()
+    # Before anything is mounted on /etc, as in BuildKit.
     user = lookup_user(rootfs.root_fd, step.user)
+    rootfs.enter()
     if step.tty:
         master = terminal.take(*step.tty_size)
         channel.send(pack(Terminal()), (master,))

@@ -111,6 +111,11 @@ def test_mounts(who: Account, name: str) -> None:
     assert found.names == left
 
 
+def test_a_user_is_one_of_the_tree_and_not_of_what_is_mounted_on_it(who: Account) -> None:
+    step = sh("echo $HOME; ls /etc", user="app", mounts=(Tmpfs("/etc"),))
+    assert good(one(who, step)).out.split() == ["/home/app"]
+
+
 def test_mounts_inside_mounts(who: Account) -> None:
     """In the order of their targets, however they are given."""
     step = sh(
