@@ -47,11 +47,13 @@ class BindContext(NamedTuple):
 
 
 class BindPath(NamedTuple):
-    """A directory, file or socket of this machine at `target` (cache mounts, ssh agents)."""
+    """A directory, file or socket of this machine, or `source` inside it, at `target` (cache
+    mounts, ssh agents)."""
 
     target: str
     path: str
     readonly: bool = False
+    source: str = "/"
 
 
 class Tmpfs(NamedTuple):

@@ -114,7 +114,7 @@ def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) ->
             return _detach_tree(mount, scratch)
         case BindPath():
             flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
-            return _detach_source(mount.target, mount.path, flags)
+            return _detach_source(mount.target, mount.path, flags, mount.source)
         case Tmpfs():
             size = [("size", str(mount.size_bytes))] if mount.size_bytes else []
             flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)

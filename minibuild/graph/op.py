@@ -92,9 +92,10 @@ class BindMount(NamedTuple):
 class CacheMount(NamedTuple):
     """A directory that outlives builds and is never part of a result.
 
-    `input` (with `source` below it) seeds the directory when it is first made; -1 is an empty seed.
-    With any of `mode`, `uid` and `gid` it is a directory of its own with that owner; what is None
-    is as of root's, 0755. All three mean nothing beside a `source`, which brings its own.
+    `input` (with `source` below it) seeds the directory when it is first made; -1 is an empty seed,
+    and `source` then says which part of the cache is mounted. With any of `mode`, `uid` and `gid`
+    it is a directory of its own with that owner; what is None is as of root's, 0755. All three mean
+    nothing beside a `source`.
     """
 
     target: str

@@ -62,8 +62,10 @@ class ExecMounts:
         for number, mount in enumerate(wanted):
             match mount:
                 case CacheMount():
+                    # That of a seed was copied, and is all that the cache has.
+                    source = "/" if mount.input >= 0 else mount.source
                     path = caches[mount.id]
-                    made.append(BindPath(mount.target, path, readonly=mount.readonly))
+                    made.append(BindPath(mount.target, path, mount.readonly, source))
                 case BindMount(output=True):
                     tree = build.worker.snapshots.mount(self._actives[number], readonly=False)
                     made.append(BindTree(mount.target, tree, mount.source, readonly=False))

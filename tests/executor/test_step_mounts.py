@@ -91,6 +91,7 @@ MOUNT_CASES: dict[str, tuple[StepMount, str, str, list[str]]] = {
         "there ro",
         [],
     ),
+    "part of a host path": (BindPath("/h", "/etc", True, "passwd"), "test -s /h", "", []),
     "host file": (
         BindPath("/h", "/etc/passwd", readonly=True),
         "test -s /h && echo there",

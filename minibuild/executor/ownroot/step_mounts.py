@@ -108,6 +108,8 @@ class StepMounts:
     def _of_machine(self, mount: BindPath) -> _Source:
         """A cache or a socket. What is on another filesystem than "/" is copied, or linked to."""
         real = os.path.realpath(mount.path) if os.path.isdir(mount.path) else mount.path
+        if mount.source.strip("/"):
+            real = _beneath(real, mount.source, mount.target)
         found = os.lstat(real)
         same = found.st_dev == os.lstat(self._root.folder).st_dev
         if stat.S_ISSOCK(found.st_mode) and not same:
