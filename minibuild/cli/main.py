@@ -14,7 +14,6 @@ from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
 from minibuild.cli.process import (
-    complete_streams,
     insist_on_room,
     insist_on_utf8,
     reap_children,
@@ -39,7 +38,6 @@ def entry(argv: Sequence[str] | None = None, *, at_end: Callable[[], None] = lam
     if argv is not None:
         return _run(argv, _session())
     reap_children()
-    complete_streams()
     insist_on_utf8()
     session = _session()
     # For what Python itself has to say, such as the end of a thread.

@@ -1,8 +1,8 @@
-"""What the process has to be like before anything is done: its streams, its encoding, its place,
-its signals, and its limits.
+"""What the process has to be like before anything is done: its encoding, its place, its signals,
+and its limits.
 
-A shell, a service or a cron job may start a program without standard streams, in a locale whose
-encoding is not UTF-8, in a directory that is gone, with signals ignored, or with narrow limits.
+A shell, a service or a cron job may start a program in a locale whose encoding is not UTF-8, in a
+directory that is gone, with signals ignored, or with narrow limits.
 """
 
 import os
@@ -23,24 +23,6 @@ _NEEDED = (
 
 _STACK_BYTES = 2 << 20
 _STARTED_FOR_IT = "saving-memory"
-
-
-def complete_streams() -> None:
-    """Give those of the three standard streams that are closed to /dev/null.
-
-    The next file to be opened would get the free number: what is then written to "standard error"
-    would go into the store's database.
-    """
-    if None not in (sys.stdin, sys.stdout, sys.stderr):
-        return
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def reap_children() -> None:

@@ -118,9 +118,9 @@ def _prune(options: argparse.Namespace, session: Session) -> int:
 
 def _limits(options: argparse.Namespace) -> Limits:
     """What the flags say together. Where only sizes are given, age does not matter."""
-    ages = [duration(options.keep_duration)] if options.keep_duration else []
+    ages = [duration(options.keep_duration, "--keep-duration")] if options.keep_duration else []
     given = [text for text in options.filter if text.startswith(_UNTIL)]
-    ages += [duration(text.removeprefix(_UNTIL)) for text in given]
+    ages += [duration(text.removeprefix(_UNTIL), "--filter") for text in given]
     sized = options.max_used_space or options.min_free_space
     default = FOREVER_S if sized else 0.0 if options.all else Limits().unused_for_s
     most = options.max_used_space

@@ -63,7 +63,7 @@ def _serve(options: argparse.Namespace, session: Session) -> None:
         lambda method, answer: shown(CallOption(method), answer, "Dockerfile"),
         ready=lambda addresses: session.tell(f"listening at {', '.join(addresses)}"),
         certificates=certificates(options),
-        idle_s=duration(options.idle_exit) if options.idle_exit else None,
+        idle_s=duration(options.idle_exit, "--idle-exit") if options.idle_exit else None,
         once=options.once,
     )
 

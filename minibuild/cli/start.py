@@ -27,6 +27,7 @@ _HOST_ERROR = 3
 
 def start() -> None:
     """Run the program; what the console script calls."""
+    _complete_streams()
     _end_by_interrupt()
     gc.set_threshold(_GARBAGE_AFTER)
     keep = _use_code_cache()
@@ -36,6 +37,25 @@ def start() -> None:
         os.write(2, _NO_ROOM)
         os._exit(_HOST_ERROR)
     entry(at_end=keep)
+
+
+def _complete_streams() -> None:
+    """Give those of the three standard streams that are closed to /dev/null.
+
+    A shell, a service or a cron job may start a program without them. The next file to be opened
+    would get the free number: what is then written to "standard error" would go into the code cache
+    or into the store's database.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _end_by_interrupt() -> None:

@@ -41,8 +41,13 @@ def open_destination(dest: str, cancelled: threading.Event | None = None) -> Ite
                 "an archive is not written to a terminal",
                 hint="redirect standard output, or give dest=FILE",
             )
-        with OutputFile(io.FileIO(_STDOUT, "wb", closefd=False), cancelled) as file:
-            yield file
+        try:
+            with OutputFile(io.FileIO(_STDOUT, "wb", closefd=False), cancelled) as file:
+                yield file
+        except BrokenPipeError:
+            raise  # The reader has enough.
+        except OSError as error:
+            raise write_error(error, "to standard output") from error
         return
     if os.path.isdir(dest):
         raise UsageError(

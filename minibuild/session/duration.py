@@ -11,8 +11,9 @@ _PART = r"(\d+\.?\d*|\.\d+)([smhdw])"
 _PARTS, _ALL = regex(_PART), regex(f"(?:{_PART})+")
 
 
-def duration(text: str) -> float:
-    """The seconds that a time such as `90m`, `1.5h`, `7d` or `2h30m` means."""
+def duration(text: str, what: str) -> float:
+    """The seconds that a time such as `90m`, `1.5h`, `7d` or `2h30m` means; `what` is a flag or a
+    variable."""
     if not _ALL.fullmatch(text):
-        raise UsageError(f"invalid time {text!r}", hint="write it like 12h, 7d or 2h30m")
+        raise UsageError(f"invalid time {text!r} for {what}", hint="write it like 12h, 7d or 2h30m")
     return sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(text))

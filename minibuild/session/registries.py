@@ -12,6 +12,7 @@ from minibuild.session.environment import Environment
 from minibuild.session.request import STALL_S, RegistryAccess
 
 _SETTINGS = "minibuild/config.toml"
+_STALL_TIMEOUT = "MINIBUILD_STALL_TIMEOUT"
 
 
 def registry_access(environment: Environment, stall_timeout: str = "") -> RegistryAccess:
@@ -41,16 +42,18 @@ def registry_access(environment: Environment, stall_timeout: str = "") -> Regist
         logins=tuple(filter(None, logins)),
         certificates=tuple(filter(None, certificates)),
         proxies=_proxies(variables),
-        stall_s=_stall_s(stall_timeout or variables.get("MINIBUILD_STALL_TIMEOUT", "")),
+        stall_s=_stall_s(stall_timeout, "--stall-timeout")
+        or _stall_s(variables.get(_STALL_TIMEOUT, ""), _STALL_TIMEOUT)
+        or STALL_S,
     )
 
 
-def _stall_s(text: str) -> float:
+def _stall_s(text: str, what: str) -> float:
     if not text:
-        return STALL_S
+        return 0
     from minibuild.session.duration import duration
 
-    seconds = duration(text)
+    seconds = duration(text, what)
     if seconds < 1:
         raise UsageError(f"a stall time-out of {text} is too short", hint="give a second at least")
     return seconds

@@ -51,13 +51,13 @@ def test_ago(seconds: float, text: str) -> None:
     [("0s", 0), ("90m", 5400), ("1.5h", 5400), ("7d", 604800), ("2h30m", 9000), ("1w", 604800)],
 )
 def test_duration(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+    assert duration(text, "--age") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "7x", "1..5h", "-1h", "1h5", "."])
 def test_no_duration(text: str) -> None:
     with pytest.raises(UsageError):
-        duration(text)
+        duration(text, "--age")
 
 
 @pytest.mark.parametrize(
