@@ -160,7 +160,12 @@ class _Copy:
 
     def _file(self, source: str, name: str, metadata: Metadata, size: int) -> None:
         with closing_fd(os.open(source, READ)) as source_fd:
-            self._writer.file(name, metadata, lambda fd: self._copier.copy(source_fd, fd, size))
+            try:
+                self._writer.file(name, metadata, lambda fd: self._copier.copy(source_fd, fd, size))
+            except BaseException:  # a full disk, Ctrl-C: none of it, rather than a part
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._writer.fd)
+                raise
 
     def _special(self, source: str, name: str, metadata: Metadata, found: os.stat_result) -> None:
         target = os.readlink(source) if stat.S_ISLNK(found.st_mode) else ""

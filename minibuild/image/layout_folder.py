@@ -42,7 +42,7 @@ class LayoutFolder:
     @contextmanager
     def locked(self) -> Iterator["LayoutFolder"]:
         """Alone with the folder. Raises `HostError` if it cannot be written to."""
-        hint = "name a folder that this account may write to"
+        hint = "free some space, or name a folder that this account may write to"
         with os_errors_as(HostError, f"cannot write to {self.path}", hint):
             os.makedirs(os.path.join(self.path, "blobs", "sha256"), exist_ok=True)
             with alone_with(self.path):

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from minibuild.cache.results import Result
-from minibuild.errors import Cancelled, DefinitionError, StepFailed, located
+from minibuild.errors import MAKE_ROOM, Cancelled, DefinitionError, StepFailed, located
 from minibuild.executor.api import CannotShow, StartedStep, Step, StepExit, StepMount
 from minibuild.graph.op import BindMount, Exec
 from minibuild.graph.vertex import Vertex
@@ -229,6 +229,8 @@ def _failure(
             "(qemu-user-static and binfmt-support, or the like), or let this stage run here with "
             "FROM --platform=$BUILDPLATFORM and cross-compile"
         )
+    elif b"No space left on device" in tail:
+        hint = f"{MAKE_ROOM}; /dev/shm has --shm-size"
     elif ended.code == 127 and f'exec: "{op.args[0]}"'.encode() in tail:
         hint = f"the image has no {op.args[0]}: a RUN in shell form needs a shell, see SHELL"
         if op.args[0] not in ("/bin/sh", "/bin/bash"):

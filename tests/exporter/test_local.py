@@ -1,5 +1,6 @@
 """A tree copied to a directory that may hold something already."""
 
+import errno
 import os
 import stat
 import tarfile
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.errors import UsageError
+from minibuild.errors import HostError, UsageError
 from minibuild.exporter.local import export_local
 from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.linux import xattr
+from minibuild.linux.contents import Copier
 from minibuild.linux.xattr import MODE, OWNER
 
 
@@ -145,3 +147,17 @@ def test_with_an_epoch_all_times_are_it(source: Path, tmp_path: Path) -> None:
         times = {entry.mtime for entry in tar}
     times |= {entry.lstat().st_mtime for entry in (tmp_path / "dest").rglob("*")}
     assert times == {10}
+
+
+def test_a_file_that_cannot_be_written_to_its_end_is_not_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(copier: Copier, source_fd: int, target_fd: int, size: int) -> None:
+        os.write(target_fd, b"part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Copier, "copy", full)
+    dest = tmp_path / "dest"
+    with pytest.raises(HostError, match="No space left on device"):
+        export(source, dest)
+    assert os.listdir(dest) == ["dir"] and os.listdir(dest / "dir") == []
