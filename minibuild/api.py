@@ -33,14 +33,14 @@ def build(context: Any = ".", **options: Any) -> BuildResult:
     """Build, and return what was made. Nothing is printed.
 
     `context` is a path or URL; files by their paths, `{"Dockerfile": "FROM ..."}`; a tar, as bytes
-    or as an open file; or a whole `BuildRequest`, or a graph (`minibuild.State`), in its
-    place. The options are keywords: see `BuildOptions` and docs/python-api.md. What is several is a
-    list, whose parts are values such as `Output("oci", "image.tar")`, or the words of the command
-    line, `"type=oci,dest=image.tar"`.
+    or as an open file. In its place there may be a whole `BuildRequest`, or a graph
+    (`minibuild.State`). The options are keywords: see `BuildOptions` and docs/python-api.md. An
+    option with several values is a list of values such as `Output("oci", "image.tar")`, or of the
+    words of the command line, `"type=oci,dest=image.tar"`.
 
     `root` is the folder of the store. `report` is called with progress events, by the calling
-    thread or by others, one at a time. Setting `cancelled` stops the build. `environment` is what
-    `read_environment` gives, if it is not to be read.
+    thread or by others, one at a time. Setting `cancelled` stops the build. `environment` takes the
+    place of what `read_environment` returns.
 
     Raises the errors of `minibuild.errors`, `UsageError` for options that make no sense, and
     `TypeError` for those that there are not.

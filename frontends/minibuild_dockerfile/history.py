@@ -13,7 +13,7 @@ from minibuild.graph.image import Healthcheck, History
 from minibuild.graph.literals import duration_text
 
 COMMENT = "buildkit.dockerfile.v0"
-"""Who wrote an entry; some tools look for it."""
+"""The program that wrote an entry; some tools look for it."""
 
 _TIMES = ("Interval", "Timeout", "StartPeriod", "StartInterval")
 _LAYER_MARK = " # buildkit"

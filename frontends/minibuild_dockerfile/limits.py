@@ -1,4 +1,4 @@
-"""What no real Dockerfile needs: limits that keep others from taking all memory and time.
+"""Limits that no real Dockerfile reaches: they keep a hostile one from taking all memory and time.
 
 Comes in: counts and sizes. Goes out: an error with the line that is too much. A few lines can stand
 for more than any memory holds (`ENV a=$a$a` fifty times), and all that is made of a Dockerfile is

@@ -84,14 +84,14 @@ def is_predefined(name: str) -> bool:
 
 
 def check_epoch(given: Mapping[str, str]) -> None:
-    """SOURCE_DATE_EPOCH has to be seconds since 1970; empty is as good as not given."""
+    """SOURCE_DATE_EPOCH has to be seconds since 1970; an empty one counts as not given."""
     text = given.get(EPOCH, "")
     if text and not SECONDS.fullmatch(text):
         raise invalid_epoch(text)
 
 
 def invalid_epoch(text: str) -> DefinitionError:
-    """The error about a SOURCE_DATE_EPOCH that nothing is called by."""
+    """The error about a SOURCE_DATE_EPOCH that is neither a number nor the name of anything."""
     return DefinitionError(
         f"invalid SOURCE_DATE_EPOCH: {text}",
         hint="give seconds since 1970-01-01, or context, or the name of a context or stage",

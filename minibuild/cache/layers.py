@@ -55,7 +55,7 @@ class LayerStore(BlobSource):
         self._cancelled: threading.Event | None = None
 
     def attend(self, report: Report, cancelled: threading.Event) -> None:
-        """What hears of transfers from now on, and what can stop them."""
+        """From now on report transfers here, and stop them when `cancelled` is set."""
         self._report, self._cancelled = report, cancelled
 
     def close(self) -> None:

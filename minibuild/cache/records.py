@@ -124,8 +124,8 @@ class Cache:
     def flush(self) -> None:
         """Write down which records this build used, for `prune` to know what is old.
 
-        A use that is no news is left out: then a cached build changes nothing in the database,
-        and to close it takes no fdatasync(2), of which there are four else.
+        If the last use of a record was noted a short time ago, it is not noted again. So a cached
+        build changes nothing in the database, and closing it takes no fdatasync(2) instead of four.
         """
         used, self._used = self._used, set()
         if used:

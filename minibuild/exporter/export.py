@@ -40,7 +40,7 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
                 build, solved, names, epoch, progress, annotations, request.squash
             )
             if solved.attestor is not None:
-                # Those that are not for images of the store and of registries alone.
+                # Not for images in the store and in registries alone: for other outputs as well.
                 common = any(map(solved.attestor.writes_files, solved.images))
                 nowhere = output.type in ("docker", "cacheonly")
                 if nowhere or not (common or solved.several or _takes_inline(output)):

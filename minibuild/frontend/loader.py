@@ -6,7 +6,8 @@ NAME is an image that holds the frontend. Here it is a name in the entry point g
 `minibuild.frontends` of an installed package. The tag or digest of an image does not count:
 `# syntax=example.com/bakery:1` finds the entry point `example.com/bakery`. If no package has the
 name, a copy of Docker's frontend (`mirror.example/docker/dockerfile:1`) is taken for that, and the
-Dockerfile frontend warns of it. What any other reads may be no Dockerfile, so that is an error.
+Dockerfile frontend warns of it. Any other frontend may read another language, so if it is not
+installed, that is an error.
 
 A search through the installed packages takes 20 ms, which is longer than the conversion of a
 Dockerfile. So there is one only for names that are not built in.

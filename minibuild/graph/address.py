@@ -13,8 +13,8 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def without_credentials(url: str) -> str:
-    """The address without the user and password in it. Only http has such a user: that of an ssh
-    address is none of its secrets, and stays."""
+    """The address without the user and password in it. The user of an ssh address is no secret, and
+    stays."""
     return _USER.sub(r"\g<scheme>", url, count=1)
 
 

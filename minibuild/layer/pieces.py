@@ -42,7 +42,7 @@ class PieceTaker(Protocol):
 
 
 def send(fd: int, pieces: Sequence[PatchPiece]) -> None:
-    """Write pieces into a pipe. It does not matter here if nothing reads them any more."""
+    """Write pieces into a pipe. If nothing reads them any more, they are dropped."""
     with suppress(BrokenPipeError):
         write_all(fd, b"".join(_RECORD.pack(*piece) for piece in pieces))
 

@@ -25,7 +25,7 @@ from minibuild.layer.tar_format import (
 from minibuild.layer.tar_sparse import Extent, SparseMap
 
 MAX_EXTENDED_BYTES = 1 << 20
-"""No header extension may be larger: names and attributes are not, only attacks are."""
+"""A header extension may not be larger: names and attributes never need so much."""
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _NS = 1_000_000_000

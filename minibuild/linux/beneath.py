@@ -9,10 +9,10 @@ openat2 came with Linux 5.6, older than the overlay features this program needs 
 is no other way for older kernels. Errors are those of `os`: FileNotFoundError and the like.
 Names are str with surrogate escapes, as os.fsdecode gives them.
 
-The kernel does not say where it ended up. Who needs to know, as ignore patterns and destinations
-do, asks for the *real* path, which has no symlink on the way. If names change meanwhile that is
-stale, but it never leads outside: a real path is opened by the functions here, or one name at a
-time by a `Cursor`, which follows no symlink. Read next: `cursor`.
+The kernel does not say where it ended up. Where that has to be known, for ignore patterns and for
+destinations, `real_path` says it: a *real* path has no symlink on the way. If names change
+meanwhile it is stale, but it never leads outside: a real path is opened by the functions here, or
+one name at a time by a `Cursor`, which follows no symlink. Read next: `cursor`.
 """
 
 import errno

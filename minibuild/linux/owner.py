@@ -91,7 +91,7 @@ def fchmod(fd: int, mode: int, owners: "Records | None" = None) -> None:
 
 
 def beyond_map(uid: int, gid: int) -> str:
-    """What to do about ids that there are not."""
+    """What to do about ids that are not mapped here."""
     uids, gids = mapped_ids()
     if uid >= uids:
         known = f"user ids go up to {uids - 1} here: take a smaller one, or"

@@ -68,8 +68,8 @@ def encode(uid: int, gid: int) -> bytes:
 
 
 def decode(value: bytes) -> Recorded | None:
-    """What the attribute says; None if it is none of these messages. Other fields are passed over,
-    if they are numbers."""
+    """What the attribute says; None if it is no such message. Other fields are passed over, if they
+    are numbers."""
     ids = {1: 0, 2: 0}
     position = 0
     while position < len(value):

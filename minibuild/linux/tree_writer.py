@@ -67,9 +67,9 @@ _UNKNOWN = (-1, -1, -1)
 Births = dict[int, tuple[int, int, int]]
 """Mode, owner and group that a new file has by itself, by the mode that it is to have.
 
-They hang on the directory (set-group-id, default access lists), the mode asked for and the umask,
-and are the same for the next file: one look for each directory and mode spares a chown and a chmod
-for each file, each of which writes the inode again (8 of 55 microseconds for a small file).
+They depend on the directory (set-group-id, default access lists), the mode asked for and the
+umask, and are the same for the next file. So one look for each directory and mode saves a chown and
+a chmod for each file, which would write the inode again (8 of 55 microseconds for a small file).
 """
 
 

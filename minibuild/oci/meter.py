@@ -1,7 +1,7 @@
 """How far transfers are, reported to progress.
 
 Comes in: blobs and counts of bytes. Goes out: events of one vertex, with a status for each blob.
-A status every tenth of a second is enough for any eye.
+There is a status every tenth of a second at most: a person sees no more.
 """
 
 import threading

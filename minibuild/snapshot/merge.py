@@ -88,10 +88,10 @@ def _stacked(
         if tuple(stack) != below:
             if _brings_nothing(snapshotter, below, layers):
                 continue
-            # What one layer has and the next has not, or as it was below, is no part of the diff.
+            # What an upper one of these layers deletes or restores is not in the diff.
             if len(added) > 1 and below:
                 return [], f"snapshot {diff.upper} is {len(added)} layers of one diff"
-            # Nor what a layer repeats of those below it in a diff on nothing.
+            # In a diff on nothing a layer may repeat what those below it have.
             check = _portable if below else _hides_nothing
             for number, layer in enumerate(added):
                 under = below or added[:number]

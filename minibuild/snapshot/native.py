@@ -1,4 +1,4 @@
-"""Snapshots as full copies: needs nothing of the kernel, and much of the disk.
+"""Snapshots as full copies: they need nothing of the kernel, and take much room on the disk.
 
 Comes in: parents. Goes out: directories that can be bound as they are. Preparing copies the whole
 parent (sharing blocks where the filesystem can): linking would not do, as a step that writes to a

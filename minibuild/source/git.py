@@ -225,10 +225,10 @@ class GitProgram:
         self._init(folder, meant.commit)
         self.run(["-C", folder, "remote", "add", "--", "origin", self.url])
         fetch = ["-C", folder, "fetch", "--quiet"]
-        # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
-        # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
-        # all of it is fetched. Who keeps the folder of git wants the reference in it, by which git
-        # says how the commit is called.
+        # Some servers serve only the tips of branches and tags. Then the reference is fetched,
+        # unless it has moved since. A plain file server (git's "dumb http") cannot leave out
+        # history, so all of it is fetched. If the folder of git is kept, the reference is fetched
+        # into it: git names the commit by it.
         named = f"+{meant.name}:{meant.name}"
         self._first_of(
             *(

@@ -25,7 +25,7 @@ _DIGITS = 16
 """The file begins with the size of its table of contents, in so many digits."""
 
 _PYTHON = f"{sys.version} -O{sys.flags.optimize}"
-"""Whose code it is: that of others is different."""
+"""The interpreter that the code is for: others have another one."""
 
 _Place = tuple[bool, int, int, int, int]
 """Whether it is a package; size and time of the source; where the code begins and ends."""

@@ -46,7 +46,7 @@ def close_to_others(root: str) -> None:
     """Take from others what they may do in a store, and from its folders what they would pass on.
 
     A root that holds other things, such as /tmp, is left as it is, and only what the store has
-    there is closed. Nor is anything changed that belongs to another account.
+    there is closed. What belongs to another account is left as it is, too.
     """
     names = frozenset(os.listdir(root))
     if names <= _KNOWN:

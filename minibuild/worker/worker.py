@@ -67,7 +67,8 @@ class Worker:
             return self._snapshots
 
     def attend(self, report: Report, cancelled: threading.Event) -> None:
-        """What hears of transfers from now on, and what can stop them, copies and merges."""
+        """From now on report transfers here, and stop them, copies and merges when `cancelled` is
+        set."""
         self.layers.attend(report, cancelled)
         with self._opening:
             self._cancelled = cancelled

@@ -1,4 +1,5 @@
-"""What answers calls whose outcome depends on who a process is to itself, and on recorded owners.
+"""The base of all that answers calls about identities and owners: what a process takes itself for,
+and the owners that are recorded, decide what comes of them.
 
 Read next: `ids`, `owners`, `creations`, `guards`, `looks`, `nodes`: the kinds of such calls.
 """

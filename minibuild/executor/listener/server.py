@@ -41,8 +41,9 @@ def serve(fd: int) -> NoReturn:
 
 
 def _serve(channel: Channel) -> None:
-    """Answer for one step after the other. All processes wait for messages on one socket, of which
-    the kernel gives each to one. Who takes one while no other waits makes a process that does."""
+    """Answer for one step after the other. All processes wait for messages on one socket, and the
+    kernel gives each message to one of them. A process that takes one while no other waits makes
+    another that does."""
     waiting = _Tokens()
     waiting.put()
     while True:

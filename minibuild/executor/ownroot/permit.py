@@ -4,7 +4,7 @@ Comes in: what the kernel says of this process, and a marker file. Goes out: not
 `OwnRootRefused`. On a machine of a person this would move away all its files, so every wall stands
 by itself, and what cannot be found out counts as a refusal:
 
-1. Only uid 0 without CAP_SYS_ADMIN. Who has that capability may make namespaces, and has no need.
+1. Only uid 0 without CAP_SYS_ADMIN. With that capability it could make namespaces instead.
 2. Not in the machine's first pid namespace: so this is a container.
 3. "/" is a mount: no chroot, whose parent directory would be a machine's.
 4. This program, its interpreter and all libraries lie in one folder at the top of "/", which stays;
