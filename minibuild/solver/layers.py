@@ -9,7 +9,7 @@ Read next: `file`, `packer`.
 from collections.abc import Sequence
 
 from minibuild.digest import Digest
-from minibuild.graph.op import BindMount, Exec, File, Merge, MountOutput
+from minibuild.graph.op import BindMount, Diff, Exec, File, Merge, MountOutput
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import Compression
 from minibuild.solver.keys import outputs
@@ -68,6 +68,8 @@ def _below(vertex: Vertex) -> Sequence[Vertex | None]:
     """The vertices whose layers a vertex has, besides its own."""
     if isinstance(vertex.op, Merge):
         return vertex.inputs
+    if isinstance(vertex.op, Diff):
+        return vertex.inputs[1:]  # Those of the lower input are left out, as far as it has them.
     step = vertex.inputs[0] if vertex.inputs else None
     if isinstance(vertex.op, MountOutput) and step is not None and isinstance(step.op, Exec):
         # Not the root filesystem of the step, but what was mounted.

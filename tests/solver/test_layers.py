@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.graph.op import BindMount, Copy, Exec, File, Merge, MountOutput, Op, TmpfsMount
+from minibuild.graph.op import BindMount, Copy, Diff, Exec, File, Merge, MountOutput, Op, TmpfsMount
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.solver.layers import LayerPlan, Packing
 
@@ -63,6 +63,8 @@ CHAIN = copy("third", copy("second", BASE, run("built")), None)
         (vertex("left", MountOutput(2), WRITES), set(), {"left", "mounted"}),
         (vertex("left", MountOutput(0), WRITES), set(), {"left", "other"}),
         (vertex("left", MountOutput(3), WRITES), set(), {"left"}),
+        # The layers of a diff are those of what it leads to.
+        (vertex("d", Diff(), BASE, run("made", BASE)), set(), {"d", "made", "base"}),
         # A merge only passes on.
         (merge("top", copy("a", None), copy("b", None)), {"a", "b"}, {"top", "a", "b"}),
         (run("top", merge("m", copy("a", None), copy("b", None))), set(), {"top", "m", "a", "b"}),
