@@ -39,8 +39,8 @@ def api_type(name: str) -> Any:
 
 
 class Failure(Exception):
-    """A call that failed: what the client is told. `details` are pairs of a type of BuildKit's
-    and its JSON."""
+    """A call that failed, as the other side learns of it. `details` are pairs of a type of
+    BuildKit's and its JSON."""
 
     def __init__(
         self, message: str, code: int = UNKNOWN, details: Sequence[tuple[str, bytes]] = ()

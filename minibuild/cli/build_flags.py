@@ -150,7 +150,7 @@ def add_limits(made: Parser) -> None:
 
 
 def limits(options: argparse.Namespace) -> list[str]:
-    """What these flags ask for, as texts of --resource, which counts more than the short ones. So
-    has buildx it."""
+    """What these flags ask for, as texts of --resource, which counts more than the short ones, as
+    for buildx."""
     short = ((key, getattr(options, key.replace("-", "_"))) for key in (*_LIMITS, "cpus"))
     return [*(f"{key}={text}" for key, text in short if text), *options.resource]

@@ -13,7 +13,7 @@ from minibuild.digest import Digest
 from minibuild.progress.console import visible
 from minibuild.record.changes import ChangedPath, as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
-from minibuild.record.story import Told
+from minibuild.record.story import ExplainedStep
 from minibuild.solver.lookup import Answer
 from minibuild.startup.tuples import NamedTuple
 
@@ -31,7 +31,7 @@ class NextStep(NamedTuple):
 
     step: RecordedStep
     answer: Answer
-    told: Told | None
+    told: ExplainedStep | None
     earlier: tuple[BuildRecord, RecordedStep] | None
 
     def lines(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from minibuild.progress.console import visible
 from minibuild.record.blame import Origin
 from minibuild.record.causes import Cause
 from minibuild.record.records import BuildRecord, RecordedStep
-from minibuild.record.story import Stop, Story, Told
+from minibuild.record.story import ExplainedStep, StoppedChange, Story
 
 _PATHS = 3
 _PIN = 19
@@ -87,7 +87,7 @@ def whole(story: Story, most: int, working: BuildRecord | None = None) -> Iterat
         yield _stopped(stop)
 
 
-def _followers(told: Sequence[Told]) -> dict[int, list[RecordedStep]]:
+def _followers(told: Sequence[ExplainedStep]) -> dict[int, list[RecordedStep]]:
     """The steps that only follow, by the step with a cause that they follow from first."""
     roots: dict[int, int] = {}
     found: dict[int, list[RecordedStep]] = {}
@@ -130,7 +130,7 @@ def place(step: RecordedStep) -> str:
     return f"line {step.line}" if step.line else short(step.text)
 
 
-def _stopped(stop: Stop) -> str:
+def _stopped(stop: StoppedChange) -> str:
     paths = ", ".join(visible(path) for path in stop.paths[:_PATHS])
     if len(stop.paths) > _PATHS:
         paths += f" and {len(stop.paths) - _PATHS} more"
@@ -166,14 +166,14 @@ def reasons(story: Story, step: RecordedStep, most: int) -> Iterator[str]:
         yield from told_of(told, most, " (--all)")
 
 
-def told_of(told: Told, most: int, more: str = "") -> Iterator[str]:
+def told_of(told: ExplainedStep, most: int, more: str = "") -> Iterator[str]:
     """The same for one step; `more` says how to see causes that are left out."""
     yield from _causes(told.causes, most, more)
     for other in told.follows:
         yield f"      follows from {place(other)}: {short(other.text)}"
 
 
-def _told(story: Story, step: RecordedStep) -> Told | None:
+def _told(story: Story, step: RecordedStep) -> ExplainedStep | None:
     return next((told for told in story.told if told.step.number == step.number), None)
 
 

@@ -13,7 +13,7 @@ from minibuild.page.markup import Html, details, line_link, plural, seconds, sta
 from minibuild.record.causes import KeyParts, read_files
 from minibuild.record.changes import as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
-from minibuild.record.story import Told
+from minibuild.record.story import ExplainedStep
 
 _LOG_BYTES = 4 << 10
 _FAILED_LOG_BYTES = 16 << 10
@@ -108,7 +108,7 @@ class _Index:
         return details(", ".join(names), log + wrote + made_of, is_open=step.state == "failed")
 
 
-def _why(told: Told) -> Html:
+def _why(told: ExplainedStep) -> Html:
     causes = [words(str(cause)) for cause in told.causes[:_CAUSES]]
     if len(told.causes) > _CAUSES:
         causes.append(f"and {len(told.causes) - _CAUSES} more")

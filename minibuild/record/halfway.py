@@ -16,7 +16,7 @@ from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.recorder import place_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep, unwritten
 from minibuild.record.secrecy import mask_of
-from minibuild.record.story import Told, newest_before, story
+from minibuild.record.story import ExplainedStep, newest_before, story
 from minibuild.session.request import BuildRequest
 from minibuild.solver.key_parts import explain
 from minibuild.solver.keys import ReadyVertex
@@ -41,7 +41,7 @@ class Halfway:
 
     def why(
         self, ready: ReadyVertex, answer: Answer, done: Mapping[Digest, VertexResult]
-    ) -> Told | None:
+    ) -> ExplainedStep | None:
         """Why the next step would run; None if there is nothing to compare it with."""
         vertex, early = ready.vertex, answer.precomputed
         key = early.key if early is not None else None

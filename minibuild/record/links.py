@@ -18,7 +18,7 @@ from minibuild.record.causes import read_files
 from minibuild.record.copies import destination
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.result_tree import Look, NodeStat
-from minibuild.record.story import GetParts, Told, story
+from minibuild.record.story import ExplainedStep, GetParts, story
 from minibuild.startup.tuples import NamedTuple
 
 _FROM_BELOW = ("base", "step")
@@ -69,12 +69,12 @@ def advice(
 # --- What it would have spared ---
 
 
-def _stories(builds: Sequence[BuildRecord], parts: GetParts) -> Iterator[Told]:
+def _stories(builds: Sequence[BuildRecord], parts: GetParts) -> Iterator[ExplainedStep]:
     for new, old in pairwise(builds):
         yield from story(new, old, parts).told
 
 
-def _is_spared(told: Told, step: RecordedStep) -> bool:
+def _is_spared(told: ExplainedStep, step: RecordedStep) -> bool:
     """Whether a copy ran for nothing but what it stands on."""
     same = (told.step.stage, told.step.text) == (step.stage, step.text)
     return same and all(cause.kind in _FROM_BELOW for cause in told.causes)

@@ -3,7 +3,7 @@
 Comes in: a request, and the folder of a store. Goes out: a `Plan`. Nothing runs and nothing is
 written: the store may be on a disk that cannot be written, and no namespace is entered. Files of
 contexts are read for it, as a build would; those of results are not.
-A plan is told with the words of `why`: it is a build whose steps have not run yet.
+A plan uses the words of `why`: it is a build whose steps have not run yet.
 Read next: `foresight`, `story`.
 """
 

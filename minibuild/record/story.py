@@ -3,7 +3,7 @@
 Comes in: two builds, and what their keys were made of. Goes out: a `Story`: for each step that ran
 its causes, or the steps that it follows from; and where a change stopped because something came
 out the same. A vertex that was found in the cache may differ from the build before as well (it is
-that of a third build): what follows from it is told with its causes.
+that of a third build): what follows from it is shown with its causes.
 Read next: `minibuild.cli.why`.
 """
 
@@ -29,7 +29,7 @@ _UNENDED = {
 _UNKEPT = "files of the context changed meanwhile"
 
 
-class Told(NamedTuple):
+class ExplainedStep(NamedTuple):
     """A step that ran: its own causes, and the steps that it follows from."""
 
     step: RecordedStep
@@ -38,7 +38,7 @@ class Told(NamedTuple):
     before: RecordedStep | None
 
 
-class Stop(NamedTuple):
+class StoppedChange(NamedTuple):
     """Where a change ended: `reader` reads `paths` of what `step` made, and they are the same."""
 
     step: RecordedStep
@@ -51,15 +51,15 @@ class Story(NamedTuple):
 
     build: BuildRecord
     against: BuildRecord | None
-    told: tuple[Told, ...]
-    stops: tuple[Stop, ...]
+    told: tuple[ExplainedStep, ...]
+    stops: tuple[StoppedChange, ...]
 
 
 def story(build: BuildRecord, against: BuildRecord | None, parts: GetParts) -> Story:
     """Compare a build with an earlier one."""
     if against is None:
         first = Cause("step", "it has no earlier build here")
-        told = tuple(Told(step, (first,), (), None) for step in build.ran)
+        told = tuple(ExplainedStep(step, (first,), (), None) for step in build.ran)
         return Story(build, None, told, ())
     return _Comparison(build, against, parts).story()
 
@@ -71,7 +71,7 @@ class _Comparison:
         self.new, self.old = new, old
         self._parts = parts
         self._pairs = pairs(old, new)
-        self._told: dict[int, Told] = {}
+        self._told: dict[int, ExplainedStep] = {}
         self._changed = {s.number for s in new.steps if self._is_changed(s)}
 
     def story(self) -> Story:
@@ -94,10 +94,10 @@ class _Comparison:
 
     # --- One vertex ---
 
-    def _tell(self, step: RecordedStep) -> Told:
+    def _tell(self, step: RecordedStep) -> ExplainedStep:
         before = self.before(step)
         if before is not None and step.key is not None and step.key == before.key:
-            return Told(step, (self._ran_again(step),), (), before)
+            return ExplainedStep(step, (self._ran_again(step),), (), before)
         own = list(self._own(step, before))
         is_new = before is None and step.is_step and own
         follows = [] if is_new else list(self._follows(step, before))
@@ -111,7 +111,7 @@ class _Comparison:
         if not causes and not (set(follows) - set(leaves)):
             causes.append(self._at_a_loss(step, before))
         kept = tuple(self.new.steps[n] for n in follows if n not in leaves)
-        return Told(step, tuple(dict.fromkeys(causes)), kept, before)
+        return ExplainedStep(step, tuple(dict.fromkeys(causes)), kept, before)
 
     def _own(self, step: RecordedStep, before: RecordedStep | None) -> Iterator[Cause]:
         """What the vertex itself is made of that is not as before."""
@@ -267,7 +267,7 @@ class _Comparison:
 
     # --- Where it stopped ---
 
-    def _stops(self) -> Iterator[Stop]:
+    def _stops(self) -> Iterator[StoppedChange]:
         """Steps that read what changed, and were found in the cache all the same."""
         for step in self.new.steps:
             if not step.is_step or step.ran or step.number in self._changed:
@@ -280,7 +280,7 @@ class _Comparison:
                 number = None if position is None else step.inputs[position]
                 files = read_files(known, part)
                 if number in self._changed and number is not None and files is not None:
-                    yield Stop(self.new.steps[number], step, tuple(sorted(files)))
+                    yield StoppedChange(self.new.steps[number], step, tuple(sorted(files)))
 
 
 def _has_files(known: KeyParts | None) -> bool:

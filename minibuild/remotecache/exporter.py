@@ -186,8 +186,8 @@ class DocumentWriter:
     made on. One that is no blob, and what stands on it, has none.
 
     With an epoch that is the time of all layers, as it is in the history of an image. When a layer
-    was made is said of those that `results` end with: what a base has came here at some time, which
-    is no business of others.
+    was made is said of those that `results` end with. For a layer of a base it is not: this store
+    knows only when it came here.
     """
 
     def __init__(

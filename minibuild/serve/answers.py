@@ -1,4 +1,4 @@
-"""What a client is told: errors with the lines that they are about, and what outputs are.
+"""What a client gets to hear: errors with the lines that they are about, and what outputs are.
 
 Comes in: errors and results of builds. Goes out: failures with BuildKit's details, by which clients
 show an excerpt of the Dockerfile or the log of a step; and the answer to `Control/Solve`.

@@ -51,7 +51,7 @@ class Housekeeping:
         sized = request.maxUsedSpace or request.minFreeSpace
         words = ["prune", "--force", "--cache-mounts"]
         words += ["--all"] if request.all else []
-        if request.keepDuration or not sized:  # Without either, age is of no account.
+        if request.keepDuration or not sized:  # Without either, age does not matter.
             words += ["--keep-duration", f"{request.keepDuration // _NANOSECONDS}s"]
         for flag, size in (
             ("--max-used-space", request.maxUsedSpace),
