@@ -14,7 +14,6 @@ from minibuild.graph.platform import Platform
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import BlobSource, ContentStore, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     Descriptor,
     Manifest,
@@ -133,7 +132,7 @@ def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -
     """One image: of an index, that for `platform`."""
     from minibuild.imagetools.edit import read_image
 
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    data = read_document(source, top)
     if is_index(data, top.media_type, word):
         top = choose_platform(parse_index(data, word).manifests, platform, word)
     return read_image(source, top)

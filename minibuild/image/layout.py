@@ -62,7 +62,7 @@ class Layout(BlobSource):
         for manifest in self.index.manifests:
             yield manifest
             if manifest.is_index:
-                data = read_document(self, manifest, MAX_DOCUMENT_BYTES)
+                data = read_document(self, manifest)
                 yield from parse_index(data, f"index {manifest.digest}").manifests
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from minibuild.errors import BuildError
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import Descriptor, Manifest, parse_config
 from minibuild.oci.transfer import manifests_of
 
@@ -40,7 +39,7 @@ def _noted(problems: list[str], what: str = "") -> Iterator[None]:
 def _validate(
     source: BlobSource, descriptor: Descriptor, manifest: Manifest, problems: list[str]
 ) -> None:
-    data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+    data = read_document(source, manifest.config)
     if descriptor.platform is not None and descriptor.platform.os == "unknown":
         # What an attestation holds are documents and no tars: only their digests can be wrong.
         for layer in manifest.layers:

@@ -15,7 +15,6 @@ from minibuild.graph.platform import Platform
 from minibuild.layer.layer import Layer
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_MANIFEST,
     INDEXES,
@@ -77,8 +76,8 @@ def with_layers(
 def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
     """The image of a manifest. Raises `ImageError` if its documents do not fit together."""
     what = f"manifest {descriptor.digest}"
-    manifest = parse_manifest(read_document(source, descriptor, MAX_DOCUMENT_BYTES), what)
-    data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+    manifest = parse_manifest(read_document(source, descriptor), what)
+    data = read_document(source, manifest.config)
     config = parse_config(data, f"config {manifest.config.digest}", len(manifest.layers))
     layers = tuple(
         Layer(diff_id, blob, source)
@@ -153,7 +152,7 @@ def each_image(
 ) -> Descriptor:
     """Edit an image, or each image of an index, which is put into `blobs`; what an index says of
     attestations is left out, for they are about the images as they were."""
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    data = read_document(source, top)
     if not is_index(data, top.media_type, f"manifest {top.digest}"):
         return edit(read_image(source, top))
     index = parse_index(data, f"index {top.digest}")

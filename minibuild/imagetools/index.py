@@ -13,7 +13,6 @@ from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
 from minibuild.imagetools.edit import read_image
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -45,7 +44,7 @@ class IndexBuilder:
         """Take up an image, or all images of an index. Raises `ImageError`."""
         for blob in blobs_of(source, top):
             self.blobs.add(blob.digest, source)
-        data = read_document(source, top, MAX_DOCUMENT_BYTES)
+        data = read_document(source, top)
         if not is_index(data, top.media_type, f"manifest {top.digest}"):
             platform = read_image(source, top).platform
             if not platform.architecture:
@@ -83,7 +82,7 @@ def for_platform(blobs: RemoteBlobs, top: Descriptor, platform: Platform, name: 
     kept with the blobs."""
     index, chosen = None, top
     for _ in range(_MAX_DEPTH):
-        data = read_document(blobs, chosen, MAX_DOCUMENT_BYTES)
+        data = read_document(blobs, chosen)
         if not is_index(data, chosen.media_type, f"manifest {chosen.digest} of {name}"):
             break
         index = parse_index(data, f"index {chosen.digest} of {name}")

@@ -15,6 +15,7 @@ from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import FULL_DISK, MAKE_ROOM, ImageError, StoreError, lack
 from minibuild.graph.reference import Reference
 from minibuild.linux.contents import write_all
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
@@ -279,7 +280,9 @@ def check(digest: Digest, size: int, descriptor: Descriptor) -> None:
         raise ImageError(f"blob {descriptor.digest} has the digest {digest}", hint=_DAMAGED)
 
 
-def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> bytes:
+def read_document(
+    source: BlobSource, descriptor: Descriptor, limit: int = MAX_DOCUMENT_BYTES
+) -> bytes:
     """The bytes of a small blob of any source, checked against size and digest."""
     if descriptor.size > limit:
         raise ImageError(f"document {descriptor.digest} is larger than {limit} bytes")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, ContentStore, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import Descriptor, Manifest, is_index, parse_index, parse_manifest
 
 _MAX_DEPTH = 4
@@ -30,7 +29,7 @@ def _documents(
     itself listed a thousand times, would take for ever."""
     if depth > _MAX_DEPTH:
         raise ImageError(f"more than {_MAX_DEPTH} indexes lead to each other")
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    data = read_document(source, top)
     what = f"manifest {top.digest}"
     if not is_index(data, top.media_type, what):
         yield top, parse_manifest(data, what)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 from minibuild.errors import RegistryError
 from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import OCI_MANIFEST, Descriptor, describe
 from minibuild.oci.multi import MultiSource
@@ -204,7 +203,7 @@ def push_image(
     for group in tags.values():
         repository = Repository(registry, group[0], meter=meter)
         _push_blobs(repository, source, top, before)
-        data = read_document(source, top, MAX_DOCUMENT_BYTES)
+        data = read_document(source, top)
         for tag in [""] if by_digest else [name.tag for name in group]:
             repository.push_manifest(data, top.media_type, tag)
         before = group[0]
@@ -218,5 +217,5 @@ def _push_blobs(
     near = () if before is None else (before,)
     repository.push_blobs([part for part in parts if not part.is_document], source, near)
     for document in (part for part in parts if part.is_document):
-        data = read_document(source, document, MAX_DOCUMENT_BYTES)
+        data = read_document(source, document)
         repository.push_manifest(data, document.media_type)

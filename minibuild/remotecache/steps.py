@@ -14,7 +14,7 @@ from minibuild.events import rfc3339
 from minibuild.graph.reference import Reference
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
+from minibuild.oci.document import parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
     DOCKER_INDEX,
@@ -68,7 +68,7 @@ def read_steps(place: Place) -> tuple[Written, ...]:
 
 
 def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[Written]:
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    data = read_document(source, top)
     if not is_index(data, top.media_type, name):
         yield from _of_manifest(source, parse_manifest(data, name), name)
         return
@@ -77,14 +77,14 @@ def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[Writt
         yield from _of_manifest(source, Manifest(config, index.manifests), name)
         return
     for child in index.manifests[:_MAX_IMAGES]:
-        data = read_document(source, child, MAX_DOCUMENT_BYTES)
+        data = read_document(source, child)
         if not is_index(data, child.media_type, name):
             yield from _of_manifest(source, parse_manifest(data, name), name)
 
 
 def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[Written]:
     blobs = {layer.digest: layer for layer in manifest.layers}
-    data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+    data = read_document(source, manifest.config)
     what = f"config {manifest.config.digest} of {name}"
     document = parse_document(data, what)
     if manifest.config.media_type == CACHE_CONFIG:

@@ -19,7 +19,7 @@ from minibuild.buildkit.rpc import api_type
 from minibuild.digest import Digest, digest_strings, parse_digest
 from minibuild.image.layout_folder import LayoutFolder
 from minibuild.oci.content import BlobFolder, BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
+from minibuild.oci.document import parse_document
 from minibuild.oci.model import OCI_INDEX, OCI_MANIFEST, Descriptor, is_index
 from minibuild.oci.transfer import blobs_of
 from minibuild.serve.answers import as_failures
@@ -62,7 +62,7 @@ def fetch_layout(session: ClientSession, store: str, digest: str, place: str) ->
         top = Descriptor("", parse_digest(digest), source.size(Digest(digest)))
         for blob in blobs_of(source, top):
             layout.put_blob(blob, source)
-        data = read_document(BlobFolder(os.path.join(folder, _BLOBS)), top, MAX_DOCUMENT_BYTES)
+        data = read_document(BlobFolder(os.path.join(folder, _BLOBS)), top)
         kind = parse_document(data, digest)["mediaType"].text()
         kind = kind or (OCI_INDEX if is_index(data, "", digest) else OCI_MANIFEST)
         layout.give_name("latest", top._replace(media_type=kind), drop=False)

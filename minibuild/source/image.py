@@ -20,7 +20,6 @@ from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import ImageStore
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, ContentStore, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     Descriptor,
     as_oci,
@@ -178,7 +177,7 @@ class ImageFinder:
         digest = descriptor.digest
         manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
         manifest = parse_manifest(data, f"manifest {manifest_descriptor.digest} of {name}")
-        raw = read_document(blobs, manifest.config, MAX_DOCUMENT_BYTES)
+        raw = read_document(blobs, manifest.config)
         what = f"config {manifest.config.digest} of {name}"
         document = parse_config(raw, what, len(manifest.layers))
         config = document.image
@@ -197,7 +196,7 @@ class ImageFinder:
     ) -> tuple[Descriptor, bytes]:
         """Through an index, or several, to the manifest for a platform."""
         for _ in range(MAX_INDEX_DEPTH):
-            data = read_document(blobs, descriptor, MAX_DOCUMENT_BYTES)
+            data = read_document(blobs, descriptor)
             self._content.put(data)
             if not is_index(data, descriptor.media_type, f"manifest {descriptor.digest} of {name}"):
                 return descriptor, data

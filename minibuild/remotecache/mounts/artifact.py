@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
+from minibuild.oci.document import parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
     EMPTY,
@@ -70,7 +70,7 @@ def read_mounts(place: Place) -> MountCache | None:
     found = place.find()
     if found is None:
         return None
-    data = read_document(found.source, found.top, MAX_DOCUMENT_BYTES)
+    data = read_document(found.source, found.top)
     return MountCache(parse_artifact(data, place.name), found.source)
 
 
