@@ -186,8 +186,6 @@ class ImageFinder:
             Layer(diff_id, Descriptor(as_oci(blob.media_type), blob.digest, blob.size), blobs)
             for diff_id, blob in zip(document.diff_ids, manifest.layers, strict=True)
         )
-        if manifest_descriptor.platform is None and config.platform.os != platform.os:
-            raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
         source = ImageSource(name, manifest_descriptor.digest, platform, origin)
         return FoundImage(ResolvedImage(source, config), layers, digest, raw)
 

@@ -189,6 +189,14 @@ def test_only_this_platform_unless_all_are_wanted(
     assert platforms() == ["linux/amd64", "linux/arm64"]
 
 
+def test_an_image_without_an_index_is_taken_for_any_platform(
+    cli: Cli, base: str, project: Project
+) -> None:
+    text = f"FROM --platform=darwin/arm64 {base} AS mac\nFROM scratch\nCOPY --from=mac /etc /\n"
+    done = cli("build", "-t", "app", project({"Dockerfile": text}))
+    assert 'was pulled with platform "linux/amd64", expected "darwin/arm64"' in done.stderr
+
+
 def test_attestations_come_along(cli: Cli, plain: Server, project: Project) -> None:
     """A pull keeps what is said of the image that it takes, and of no other."""
     context = project({"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "a"})
