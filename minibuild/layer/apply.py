@@ -128,7 +128,10 @@ class EntryWriter:
         if entry.kind == "file":
             if entry.size > _LARGE_BYTES and not entry.sparse:
                 self._check_space(entry)
-            fill = lambda fd: _fill(fd, entry.size, extents)  # noqa: E731
+
+            def fill(fd: int) -> None:
+                _fill(fd, entry.size, extents)
+
             self.tree.file(name, self._metadata(entry), fill)
         elif entry.kind == "dir":
             self._standing = None
