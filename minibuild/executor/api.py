@@ -144,10 +144,17 @@ class Executor(Protocol):
     """Runs steps; safe to call from many threads at once."""
 
     def start(
-        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
+        self,
+        step: Step,
+        output: OnOutput,
+        stdin: int | None = None,
+        *,
+        held: bool = False,
+        last: bool = False,
     ) -> StartedStep:
         """Start one step. One that is `held` does not touch its root until it is released: what
-        that stands on may still change. Raises as `StartedStep.wait` does."""
+        that stands on may still change. After the `last` one no other is expected. Raises as
+        `StartedStep.wait` does."""
 
     def run(
         self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None

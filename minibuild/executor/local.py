@@ -82,7 +82,13 @@ class LocalExecutor:
         return self.start(step, output, stdin).wait(cancelled)
 
     def start(
-        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
+        self,
+        step: Step,
+        output: OnOutput,
+        stdin: int | None = None,
+        *,
+        held: bool = False,
+        last: bool = False,
     ) -> "LocalStep":
         """See `api.Executor.start`."""
         if self._closed:
@@ -90,7 +96,7 @@ class LocalExecutor:
         running = Running(output, stdin, lambda fds: self._watch(step, fds))
         request = self.request(step)
         with self._killed_if_failed(running):
-            running.start(self._servers.for_step(step), request, held=held)
+            running.start(self._servers.for_step(step), request, held=held, last=last)
         return LocalStep(self, request, running)
 
     @contextmanager

@@ -61,7 +61,9 @@ class Running:
         self._gate = -1
         self._exited: Exited | None = None
 
-    def start(self, helper: Helper, request: Request, *, held: bool = False) -> None:
+    def start(
+        self, helper: Helper, request: Request, *, held: bool = False, last: bool = False
+    ) -> None:
         """Hand the step to the step server, or to the keeper: with the request, stdin, stdout,
         stderr, and a socket of its own. One that is `held` waits at a pipe for `release`."""
         theirs: list[int] = []
@@ -82,7 +84,7 @@ class Running:
                 read_fd, self._gate = os.pipe()
                 theirs.append(read_fd)
             step = request.step
-            helper.send(pack(Order(step.network == "none", step.resources)), tuple(theirs))
+            helper.send(pack(Order(step.network == "none", step.resources, last)), tuple(theirs))
         finally:
             close_all(theirs)
 

@@ -197,7 +197,7 @@ class _Server:
             self._poll.register(process.pidfd, select.POLLIN)
             self._poll.register(channel.fileno(), select.POLLIN)
         close_all(fds[:4] + fds[5:])
-        if self._spare is None:
+        if self._spare is None and not order.last:
             self._prepare_spare()
 
     def _clone(self, receive: Callable[[], child.RequestFiles | None], order: Order) -> _Process:

@@ -31,10 +31,12 @@ class Setup(NamedTuple):
 
 class Order(NamedTuple):
     """What the step server has to know of a step: whether it has a network of its own, and its
-    limits. The kernel refuses to set those from inside of the step's cgroup namespace."""
+    limits. The kernel refuses to set those from inside of the step's cgroup namespace. After the
+    `last` one nothing is made ready."""
 
     network: bool = False
     resources: Resources = UNLIMITED
+    last: bool = False
 
 
 class Leave(NamedTuple):

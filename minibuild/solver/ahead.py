@@ -26,6 +26,7 @@ from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.exec import ExecRun
 from minibuild.solver.keys import ReadyVertex, step_key
 from minibuild.solver.lookup import Lookup
+from minibuild.solver.starts import Starts
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
@@ -37,7 +38,8 @@ class PreparedStep:
     def __init__(self, ahead: "Ahead", vertex: Vertex, op: Exec, key: Digest) -> None:
         self.op = op
         self.key = key
-        self.run = ExecRun(ahead.build, vertex, op)
+        last = ahead.starts.is_last(vertex.digest)
+        self.run = ExecRun(ahead.build, vertex, op, last=last)
         self.lock = ExitStack()
         self.released = 0.0
         self._vertex = vertex
@@ -64,6 +66,7 @@ class Ahead(NamedTuple):
 
     build: BuildContext
     lookup: Lookup
+    starts: Starts
     running: dict[Digest, PreparedStep]
 
     def prepare_one(

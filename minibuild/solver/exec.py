@@ -31,17 +31,17 @@ def run_exec(
     build: BuildContext,
     ready: ReadyVertex,
     op: Exec,
-    run: "ExecRun | None" = None,
-    meanwhile: "Callable[[SnapshotID], Following | None]" = lambda root: None,
+    run: "ExecRun",
+    meanwhile: "Callable[[SnapshotID], Following | None]",
 ) -> tuple[Result, Mapping[int, Result]]:
     """The result of the base with one diff more: what the process changed. And the same for each
     mount that is an output, by its index.
 
-    `run` is the step if it was begun early. `meanwhile` may prepare a step on the root filesystem
+    `meanwhile` is called when `run` has its process. It may prepare a step on the root filesystem
     of this one, which is released when this one has ended well. Raises `StepFailed` if the process
     ended with another code than 0.
     """
-    run, following = run or ExecRun(build, ready.vertex, op), None
+    following = None
     try:
         with located(ready.vertex.note.span):
             run.begin(ready)
@@ -81,11 +81,13 @@ class _Tree(NamedTuple):
 
 
 class ExecRun:
-    """An Exec that is being done: the trees that it changes, and its process."""
+    """An Exec that is being done: the trees that it changes, and its process. After the `last` one
+    no other is expected."""
 
-    def __init__(self, build: BuildContext, vertex: Vertex, op: Exec) -> None:
+    def __init__(self, build: BuildContext, vertex: Vertex, op: Exec, *, last: bool) -> None:
         self._build = build
         self._op = op
+        self._last = last
         self._progress = build.progress(vertex.digest)
         self._tail = bytearray()
         self._trees: dict[int | None, _Tree] = {}
@@ -149,7 +151,7 @@ class ExecRun:
             limits=op.ulimits,
             resources=build.resources,
         )
-        self._started = build.executor().start(step, self._output, held=held)
+        self._started = build.executor().start(step, self._output, held=held, last=self._last)
 
     def _output(self, stream: int, data: bytes) -> None:
         self._tail.extend(data)

@@ -57,6 +57,7 @@ from minibuild.solver.keys import (
 from minibuild.solver.layers import LayerPlan
 from minibuild.solver.lookup import Lookup, PrecomputedKey
 from minibuild.solver.packer import Packer
+from minibuild.solver.starts import Starts
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
@@ -93,6 +94,7 @@ class Steps:
         lookup: Lookup,
         plan: LayerPlan,
         copiers: Copiers,
+        starts: Starts,
     ) -> None:
         self._build = build
         self._cache = build.worker.cache
@@ -100,6 +102,7 @@ class Steps:
         self._lookup = lookup
         self._plan = plan
         self._copiers = copiers
+        self._starts = starts
         self._running: dict[Digest, PreparedStep] = {}
         self._packer = Packer(build, plan.packing) if plan.packing else None
 
@@ -152,13 +155,15 @@ class Steps:
     ) -> VertexResult:
         match ready.vertex.op:
             case File() as op:
+                self._starts.wait()
                 # The shape of a copy says nothing of what other machines have.
                 may_be_new = self._lookup.remote is None and reads_only_contexts(ready, op)
                 if precomputed is None and may_be_new:
                     return self._copy_new(ready, op) or self._step(ready, op, None)
                 return self._step(ready, op, precomputed)
             case Exec() as op:
-                return self._step(ready, op, precomputed, waiting)
+                with self._starts.starting():
+                    return self._step(ready, op, precomputed, waiting)
             case Diff():
                 return self._diff(ready)
             case HttpSource() | GitSource() as op:
@@ -244,11 +249,15 @@ class Steps:
             result, done = self._files.run(ready, op, earlier=self._lookup.last_like(ready, op))
             self._pack(ready, result, done.patched)
             return result, {}, done.newest_ns
-        from minibuild.solver.exec import run_exec  # a build may only copy
+        from minibuild.solver.exec import ExecRun, run_exec  # a build may only copy
 
         def meanwhile(root: SnapshotID) -> "Following | None":
+            self._starts.has_started()
             return self._prepare_one(ready, work, root)
 
+        if run is None:
+            last = self._starts.is_last(ready.vertex.digest)
+            run = ExecRun(self._build, ready.vertex, op, last=last)
         result, left = run_exec(self._build, ready, op, run, meanwhile)
         self._pack(ready, result)
         return result, left, None
@@ -262,7 +271,7 @@ class Steps:
             return None
         from minibuild.solver.ahead import Ahead
 
-        ahead = Ahead(self._build, self._lookup, self._running)
+        ahead = Ahead(self._build, self._lookup, self._starts, self._running)
         return ahead.prepare_one(work.waiting, ready, work.canonical, root)
 
     def _pack(self, ready: ReadyVertex, result: Result, unpacked: bool = True) -> None:

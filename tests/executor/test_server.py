@@ -64,6 +64,16 @@ def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -
         assert ended == StepExit(3)
 
 
+def test_nothing_is_made_ready_after_the_last_step(executor: LocalExecutor, tmp_path: Path) -> None:
+    """But steps that come nevertheless run, and then there may be others."""
+    never = threading.Event()
+    (server,) = [kind.server for kind in executor._servers._started.values()]
+    for number, (last, ready) in enumerate([(False, 1), (True, 0), (False, 1)]):
+        started = executor.start(step(tmp_path, number, "exit 3"), lambda *_: None, last=last)
+        assert started.wait(never) == StepExit(3)
+        assert len(descendants(server._pid)) == ready
+
+
 def test_many_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
     """More than there are spares: each has its own world, and its own output."""
     said: dict[int, bytes] = {}

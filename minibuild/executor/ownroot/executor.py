@@ -40,7 +40,13 @@ class OwnRootExecutor:
         self._closed = False
 
     def start(
-        self, step: Step, output: OnOutput, stdin: int | None = None, *, held: bool = False
+        self,
+        step: Step,
+        output: OnOutput,
+        stdin: int | None = None,
+        *,
+        held: bool = False,
+        last: bool = False,
     ) -> "OwnRootStep":
         """See `api.Executor.start`."""
         return OwnRootStep(self, step, output, stdin)

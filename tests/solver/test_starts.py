@@ -1,0 +1,56 @@
+"""When steps start: which one is the last, and that copies let them go first."""
+
+import threading
+
+import pytest
+
+from minibuild.digest import Digest
+from minibuild.graph.op import Exec, Merge
+from minibuild.graph.vertex import Vertex
+from minibuild.solver import starts
+from minibuild.solver.starts import Starts
+
+FIRST, SECOND = Vertex(Exec(("first",)), ()), Vertex(Exec(("second",)), ())
+NEITHER = Vertex(Merge(), (FIRST, SECOND))
+
+
+def test_the_last_step_is_the_one_that_no_other_follows() -> None:
+    made = Starts([FIRST, SECOND, NEITHER], {})
+    assert not made.is_last(FIRST.digest)
+    assert made.is_last(SECOND.digest)
+    assert made.is_last(SECOND.digest)  # It is started once more.
+
+
+def test_a_step_that_has_a_result_does_not_follow() -> None:
+    done: dict[Digest, str] = {}
+    made = Starts([FIRST, SECOND], done)
+    done[SECOND.digest] = "found"
+    assert made.is_last(FIRST.digest)
+
+
+def test_a_copy_waits_until_steps_have_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "_PATIENCE_S", 60)
+    made, order, go = Starts([], {}), list[str](), threading.Event()
+
+    def copy() -> None:
+        go.set()
+        made.wait()
+        order.append("copy")
+
+    copying = threading.Thread(target=copy)
+    with made.starting():
+        copying.start()
+        go.wait()
+        order.append("step")
+        made.has_started()
+        copying.join()
+    assert order == ["step", "copy"]
+
+
+def test_a_copy_does_not_wait_for_a_step_that_failed_or_takes_long() -> None:
+    made = Starts([], {})
+    with pytest.raises(OSError), made.starting():
+        raise OSError
+    made.wait()
+    with made.starting():
+        made.wait()
