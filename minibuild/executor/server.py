@@ -63,9 +63,11 @@ class StepServer(Helper):
         """End every step, and wait until all are gone. The server closes what is `held`, the first
         descriptor last, and ends soon."""
         with suppress(OSError):  # It died, and its steps with it.
-            self._channel.send(pack(Leave()), tuple(held))
+            try:
+                self._channel.send(pack(Leave()), tuple(held))
+            finally:
+                close_all(held)  # Now: who closes a tree last waits until it is unmounted.
             self._channel.receive(_MAX_ORDER_BYTES)
-        close_all(held)
         self._channel.close()
         threading.Thread(target=reap, args=(self._pid,), name="reap", daemon=True).start()
         self._pid = 0

@@ -1,6 +1,7 @@
 """The step server: a process kept ready for the next step, and what happens without it."""
 
 import os
+import select
 import signal
 import threading
 import time
@@ -12,6 +13,9 @@ import pytest
 
 from minibuild.executor.api import Step, StepExit
 from minibuild.executor.local import LocalExecutor, start_executor
+from minibuild.executor.server import StepServer
+from minibuild.executor.wire import Left, pack
+from minibuild.linux.channel import close_all, pair
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
 from tests.support.descriptors import open_descriptors, opened_since
@@ -110,6 +114,27 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     while set(below) & set(descendants(os.getpid())):
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_the_server_has_the_last_descriptors_of_what_it_is_to_close() -> None:
+    """Whoever has them waits for the unmount, and that must not be the builder."""
+    ours, theirs = pair()
+    read_fd, write_fd = os.pipe()
+    closed = select.poll()
+    closed.register(read_fd, 0)
+    seen: list[list[tuple[int, int]]] = []
+
+    def serve() -> None:
+        close_all(theirs.receive(100)[1])
+        seen.append(closed.poll(5000))
+        theirs.send(pack(Left()))
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    StepServer(ours, os.posix_spawn("/bin/true", ["true"], {})).leave([write_fd])
+    serving.join()
+    os.close(read_fd)
+    assert seen == [[(read_fd, select.POLLHUP)]]
 
 
 def test_a_held_step_leaves_its_root_alone(executor: LocalExecutor, tmp_path: Path) -> None:
