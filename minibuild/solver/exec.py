@@ -30,7 +30,6 @@ TAIL_BYTES = 16 * 1024
 def run_exec(
     build: BuildContext,
     ready: ReadyVertex,
-    op: Exec,
     run: "ExecRun",
     meanwhile: "Callable[[SnapshotID], Following | None]",
 ) -> tuple[Result, Mapping[int, Result]]:
@@ -56,7 +55,7 @@ def run_exec(
         if following is not None:
             following.drop()
         if isinstance(error, StepFailed) and build.keep_failed is not None:
-            build.keep_failed(ready.vertex, op, run.commit_root())
+            build.keep_failed(ready.vertex, run.op, run.commit_root())
         run.drop()
         raise
     return results[None], {n: result for n, result in results.items() if n is not None}
@@ -85,9 +84,7 @@ class ExecRun:
     no other is expected."""
 
     def __init__(self, build: BuildContext, vertex: Vertex, op: Exec, *, last: bool) -> None:
-        self._build = build
-        self._op = op
-        self._last = last
+        self._build, self.op, self._last = build, op, last
         self._progress = build.progress(vertex.digest)
         self._tail = bytearray()
         self._trees: dict[int | None, _Tree] = {}
@@ -122,8 +119,8 @@ class ExecRun:
             return
         if not self._trees:
             self._prepare(None, ready.base)
-            for number in outputs(self._op):
-                self._prepare(number, _written(ready, self._op, number))
+            for number in outputs(self.op):
+                self._prepare(number, _written(ready, self.op, number))
         self._start(ready)
 
     def _prepare(self, number: int | None, base: Result) -> None:
@@ -131,7 +128,7 @@ class ExecRun:
         self._trees[number] = _Tree(base, lower, self._build.worker.snapshots.prepare(lower))
 
     def _start(self, ready: ReadyVertex, *, held: bool = False) -> None:
-        build, op = self._build, self._op
+        build, op = self._build, self.op
         actives = {number: tree.active for number, tree in self._trees.items()}
         env = {**dict(op.env), **dict(ready.vertex.note.proxy)}
         mounts = ExecMounts(build, ready, self._held, env, actives)
@@ -161,7 +158,7 @@ class ExecRun:
     def ends_well(self) -> bool:
         """Wait for the process. False if it has to be started once more, with a context that is
         shown in another way: nothing has run yet."""
-        build, op, started = self._build, self._op, self._started
+        build, op, started = self._build, self.op, self._started
         assert started is not None
         self._started = None
         with self._held:

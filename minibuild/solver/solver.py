@@ -189,11 +189,10 @@ class Solver:
 
         copiers = Copiers()
         stack.callback(copiers.close)
-        plan, known = plan_layers(), self.reached()
+        plan, known, done = plan_layers(), self.reached(), self._reached[-1]
         busy = processes_for(left, waiting, known, plan, self._build, self._lookup)
         copiers.start_servers(self._jobs, busy)
-        starts = Starts(left, self._reached[-1])
-        steps = Steps(self._build, self._sources, self._lookup, plan, copiers, starts)
+        steps = Steps(self._build, self._sources, self._lookup, plan, copiers, Starts(left, done))
         stack.callback(steps.close)
         self._runs = steps.runs
         return lambda declined, done: steps.do(

@@ -258,7 +258,7 @@ class Steps:
         if run is None:
             last = self._starts.is_last(ready.vertex.digest)
             run = ExecRun(self._build, ready.vertex, op, last=last)
-        result, left = run_exec(self._build, ready, op, run, meanwhile)
+        result, left = run_exec(self._build, ready, run, meanwhile)
         self._pack(ready, result)
         return result, left, None
 
