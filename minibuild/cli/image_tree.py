@@ -22,7 +22,7 @@ from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin, PathUsage, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
-from minibuild.record import made
+from minibuild.record.made import build_of, layers_of
 from minibuild.record.records import BuildRecords
 
 TOO_MUCH = 1
@@ -86,11 +86,9 @@ def percent(used: ImageUsage) -> float:
 
 def layer_origins(root: str, image: Image) -> list[LayerOrigin]:
     """Where each layer comes from: by the record of the build that made it, else by its history."""
-    count = len(image.layers)
     digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
-    found = made.build_of(BuildRecords(root), digests)
-    steps = [None] * count if found is None else made.layer_steps(*found, count)
-    return list(map(made.layer_origin, image.instructions, steps))
+    found = build_of(BuildRecords(root), digests)
+    return [origin for _, origin in layers_of(image, found)]
 
 
 # --- As text ---

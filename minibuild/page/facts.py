@@ -16,7 +16,7 @@ from minibuild.progress.quantity import bytes_text
 from minibuild.record.blame import Blame, CopySource
 from minibuild.record.changes import changes
 from minibuild.record.lookup import known_parts, mask_of_keys, masked, where_ran
-from minibuild.record.made import image_of, layer_origin, layer_steps
+from minibuild.record.made import image_of, layers_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep, longest_chain
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story
@@ -171,10 +171,8 @@ def _masked(used: ImageUsage, mask: Mask) -> ImageUsage:
 
 def _layers(image: Image, build: BuildRecord, last: int | None, mask: Mask) -> Iterator[LayerFacts]:
     """The layers with the steps that made them; of a squashed image the history tells."""
-    count = len(image.layers)
-    steps = [None] * count if last is None else layer_steps(build, build.steps[last], count)
-    for step, said in zip(steps, image.instructions, strict=True):
-        origin = layer_origin(said, step)
+    found = None if last is None else (build, build.steps[last])
+    for step, origin in layers_of(image, found):
         yield LayerFacts(step, origin._replace(words=mask.text(origin.words)))
 
 

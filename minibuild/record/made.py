@@ -4,7 +4,7 @@ Comes in: the digests of an image. Goes out: a build and its last step; steps, a
 from. Only records are read. Read next: `blame`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from minibuild.digest import Digest
@@ -41,19 +41,21 @@ def image_of(content: ContentStore, output: Mapping[str, Any]) -> Image | None:
         return None
 
 
-def layer_steps(
-    build: BuildRecord, last: RecordedStep, count: int
-) -> Sequence[RecordedStep | None]:
-    """The step that made each of `count` layers. Each layer is a diff of the result, unless the
-    image was squashed: then nothing is known of them."""
-    if len(last.result) != count:
-        return [None] * count
-    made_by = makers(build)
-    return [made_by.get(diff) for diff in last.result]
+def layers_of(
+    image: Image, found: tuple[BuildRecord, RecordedStep] | None
+) -> Iterator[tuple[RecordedStep | None, LayerOrigin]]:
+    """The layers of an image that a build made, with its last step: which step made each, and where
+    it comes from. Each layer is a diff of the result, unless the image was squashed."""
+    steps: list[RecordedStep | None] = [None] * len(image.layers)
+    if found is not None and len(found[1].result) == len(steps):
+        made_by = makers(found[0])
+        steps = [made_by.get(diff) for diff in found[1].result]
+    for said, step in zip(image.instructions, steps, strict=True):
+        yield step, _origin(said, step)
 
 
-def layer_origin(said: str, step: RecordedStep | None) -> LayerOrigin:
-    """Where a layer comes from: by the step that made it, else by what the history says."""
+def _origin(said: str, step: RecordedStep | None) -> LayerOrigin:
+    """By the step that made a layer, else by what the history says."""
     if step is None:
         return LayerOrigin(kind_of(said), said)
     if step.kind == "image":
