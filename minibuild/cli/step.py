@@ -123,7 +123,7 @@ class Stepping:
         if answer.result or answer.precomputed or not isinstance(op, Exec | File):
             return answer
         try:
-            parts = read_fast_parts(self._build, ready, op)
+            parts = read_fast_parts(self._build, ready, op).parts
         except BuildError:
             return answer  # The step will say so.
         salt = f"+{self._request.lab}" if self._request.lab else ""

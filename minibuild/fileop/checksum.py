@@ -9,13 +9,24 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from minibuild.digest import sha256_of
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
-from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests, is_since
-from minibuild.fileop.hasher import Contents, Item, Labels, Prints, line, prints_of, sorted_prints
+from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests, is_since, stamps_of
+from minibuild.fileop.hasher import (
+    READ_NOW,
+    Contents,
+    Item,
+    Labels,
+    Look,
+    Prints,
+    line,
+    prints_of,
+    sorted_prints,
+)
 from minibuild.fileop.select import Pick, Selection, one_path
 from minibuild.graph.op import Copy
 from minibuild.linux.beneath import join
@@ -34,13 +45,14 @@ def content_digests(
     tree: SourceTree,
     digests: DigestCache | None = None,
     cancelled: threading.Event | None = None,
+    look: Look | None = None,
 ) -> Contents:
-    """The fingerprints of everything that `copy` would take from `tree`.
+    """The fingerprints of everything that `copy` would take from `tree`; `look` has what was seen.
 
     Raises `DefinitionError` for a source that is not there, as the copy itself would.
     """
     selection = Selection(copy, tree)
-    return _fingerprints(selection, prints_of(copy), digests, cancelled)
+    return _fingerprints(selection, prints_of(copy), digests, cancelled, look)
 
 
 def tree_digests(
@@ -77,9 +89,10 @@ def _fingerprints(
     prints: Prints,
     digests: DigestCache | None,
     cancelled: threading.Event | None,
+    look: Look | None = None,
 ) -> Contents:
     with explained("reading the files of a copy"), Cursor(selection.tree.fd) as dirs:
-        reading = _Reading(dirs, digests, cancelled)
+        reading = _Reading(dirs, digests, cancelled, look)
         # All picks first: a source that is not there is an error before anything is read.
         for pick in list(selection.picks()):
             reading.read(pick, Labels(pick, prints), selection.below(pick) if pick.is_dir else ())
@@ -92,12 +105,17 @@ class _Reading:
     are hashed with one buffer: a fresh one for each would cost more than the hashing."""
 
     def __init__(
-        self, dirs: Cursor, digests: DigestCache | None, cancelled: threading.Event | None
+        self,
+        dirs: Cursor,
+        digests: DigestCache | None,
+        cancelled: threading.Event | None,
+        look: Look | None,
     ) -> None:
         self._dirs = dirs
         self._digests = digests
+        self._look = Look() if look is None else look
         self._copier = Copier(cancelled)
-        self._batch: list[tuple[str, str, os.stat_result, str, str]] = []
+        self._batch: list[tuple[str, bool, os.stat_result, str, str]] = []
         self._size = _FIRST_BATCH
         self._fresh = FreshDigests()
         self._prints: list[str] = []
@@ -107,30 +125,35 @@ class _Reading:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
         know."""
         self._picks += 1
+        self._look.begin(pick, self._prints)
         self._add(labels.top(), pick.stat, "", pick.real)
         for found in below:
             self._add(labels.below(found), found.stat, pick.real, found.path)
 
     def _add(self, item: Item, status: os.stat_result, above: str, path: str) -> None:
         label, words, data = item
-        if not data:
-            self._prints.append(line(label, words))
-            return
-        self._batch.append((label, words, status, above, path))
+        self._batch.append((line(label, words), data, status, above, path))
         if len(self._batch) == self._size:
             self._settle()
             self._size = BATCH
 
     def _settle(self) -> None:
         """The digests of a batch; files that the cache knows stay closed."""
-        batch = self._batch
-        files = [status for _, _, status, _, _ in batch]
-        known = self._digests.recall(files) if self._digests else [None] * len(batch)
-        for (label, words, _, above, path), digest in zip(batch, known, strict=True):
-            if digest is None:
-                status, digest = self._digest(join(above, path), label)
-                self._fresh.add(status, digest)
-            self._prints.append(line(label, f"{words} {digest.hex()}"))
+        batch, digests, first = self._batch, self._digests, len(self._prints)
+        stamps = stamps_of([one[2] for one in batch])
+        files = [one[2] for one in batch if one[1]]
+        asked = [stamp for stamp, one in zip(stamps, batch, strict=True) if one[1]]
+        known = iter(digests.recall(files, asked) if files and digests else repeat(None))
+        for text, data, _, above, path in batch:
+            if data:
+                digest = next(known)
+                if digest is None:
+                    status, digest = self._digest(join(above, path), text.partition("\0")[0])
+                    self._fresh.add(status, digest)
+                    stamps[len(self._prints) - first] = READ_NOW
+                text = f"{text} {digest.hex()}"
+            self._prints.append(text)
+        self._look.stamps += b"".join(stamps)
         batch.clear()
 
     def _digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:

@@ -143,6 +143,13 @@ def _put(
     dest: Destination = layer.plan.dest if layer else OnDisk(places.root_fd, places.owners)
     assert sink is not None
     with ExitStack() as stack, explained("copying files"):
+        if job.earlier is not None and (layer is None or layer.is_patch):
+            from minibuild.fileop.changes import find_changes, put_changes
+
+            changes = find_changes(job.earlier, job.copies)
+            if changes is not None:
+                newest_ns = put_changes(changes, job, places, tree, layer, tally)
+                return CopyResult(kept=changes.kept, newest_ns=newest_ns)
         if job.earlier is not None:
             from minibuild.fileop.update import open_update
 

@@ -10,18 +10,23 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import starmap
+from operator import attrgetter
 
 from minibuild.store.database import Database
 
 RACY_NS = 2_000_000_000
 """A file stamped less than that before a look may get the same stamp by a change after it."""
 _TICK_NS = 20_000_000
+STAMP = struct.Struct("<QQqqq")
+"""Device, inode, size, mtime and ctime: while these are the same, so is a file."""
+_STAMPED = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 _FEW_FILES = 8
 _FEW_BYTES = 1 << 20
 """What is read in a millisecond, which is less than it takes to begin again elsewhere."""
-_FILE = struct.Struct("<Qqqq32s")
-"""Inode, size, mtime, ctime and digest, as they are kept."""
+_FILE = struct.Struct("<32s32s")
+"""A stamp without its device, and a digest, as they are kept."""
+_DEVICE_BYTES = 8
 _FRESH = struct.Struct("<Q64s")
 """Device, and what is kept."""
 _GROUP_BITS = 6
@@ -42,19 +47,20 @@ class DigestCache:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def recall(self, files: Sequence[os.stat_result]) -> "list[bytes | None]":
+    def recall(
+        self, files: Sequence[os.stat_result], stamps: Sequence[bytes] = ()
+    ) -> "list[bytes | None]":
         """The digest of each file that is as it was when it was hashed, and None for the others.
-        Ask for `BATCH` files at once."""
-        known: dict[int, dict[tuple[Any, ...], bytes]] = {}
+        Ask for `BATCH` files at once; their `stamps` are made here if they are not known."""
+        known: dict[int, dict[bytes, bytes]] = {}
         for device in {status.st_dev for status in files}:
             groups = {f.st_ino >> _GROUP_BITS for f in files if f.st_dev == device}
-            known[device] = {row[:4]: row[4] for row in self._known(device, groups)}
-        return [
-            known[f.st_dev].get((f.st_ino, f.st_size, f.st_mtime_ns, f.st_ctime_ns)) for f in files
-        ]
+            known[device] = dict(self._known(device, groups))
+        asked = zip(files, stamps or stamps_of(files), strict=True)
+        return [known[file.st_dev].get(stamp[_DEVICE_BYTES:]) for file, stamp in asked]
 
-    def _known(self, device: int, groups: Iterable[int]) -> "Iterator[tuple[Any, ...]]":
-        """What is known of groups of inodes of a device: inode, size, mtime, ctime, digest."""
+    def _known(self, device: int, groups: Iterable[int]) -> "Iterator[tuple[bytes, bytes]]":
+        """What is known of groups of inodes of a device: the rest of a stamp, and the digest."""
         left = list(groups)
         while left:
             batch, left = left[:BATCH], left[BATCH:]
@@ -76,7 +82,7 @@ class DigestCache:
             for at in range(0, len(fresh), step):
                 new: dict[int, dict[int, bytes]] = {}
                 for device, row in _FRESH.iter_unpack(fresh[at : at + step]):
-                    new.setdefault(device, {})[_FILE.unpack(row)[0]] = row
+                    new.setdefault(device, {})[_inode(row)] = row
                 for device, files in new.items():
                     tx.executemany(_INSERT, self._merged(device, files))
 
@@ -84,7 +90,7 @@ class DigestCache:
         """The rows of the table with these files and those that are there. Inside a transaction:
         another build may add to the same groups."""
         known = self._known(device, {inode >> _GROUP_BITS for inode in files})
-        merged = {row[0]: _FILE.pack(*row) for row in known} | files
+        merged = {_inode(row): row for row in map(b"".join, known)} | files
         packed: dict[int, list[bytes]] = {}
         for inode, row in merged.items():
             packed.setdefault(inode >> _GROUP_BITS, []).append(row)
@@ -104,10 +110,18 @@ class FreshDigests:
 
     def add(self, status: os.stat_result, digest: bytes) -> None:
         """Note a file, whose metadata was taken after `began_ns` and before it was read."""
-        mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
-        if max(mtime_ns, ctime_ns) < self._limit_ns:
-            row = _FILE.pack(status.st_ino, status.st_size, mtime_ns, ctime_ns, digest)
-            self.rows += _FRESH.pack(status.st_dev, row)
+        if max(status.st_mtime_ns, status.st_ctime_ns) < self._limit_ns:
+            self.rows += stamp_of(status) + digest
+
+
+def stamp_of(status: os.stat_result) -> bytes:
+    """What tells whether something is as it was: `STAMP`."""
+    return STAMP.pack(*_STAMPED(status))
+
+
+def stamps_of(statuses: Iterable[os.stat_result]) -> list[bytes]:
+    """The same of many things."""
+    return list(starmap(STAMP.pack, map(_STAMPED, statuses)))
 
 
 def is_since(ctime_ns: int, since_ns: int) -> bool:
@@ -134,9 +148,11 @@ class QuickDigestCache(DigestCache):
         super().__init__(db)
         self._files, self._size_bytes = _FEW_FILES, _FEW_BYTES
 
-    def recall(self, files: Sequence[os.stat_result]) -> "list[bytes | None]":
+    def recall(
+        self, files: Sequence[os.stat_result], stamps: Sequence[bytes] = ()
+    ) -> "list[bytes | None]":
         """Look up many files at once."""
-        found = super().recall(files)
+        found = super().recall(files, stamps)
         if None in found:
             unknown = [f for f, digest in zip(files, found, strict=True) if digest is None]
             self._files -= len(unknown)
@@ -144,6 +160,10 @@ class QuickDigestCache(DigestCache):
             if self._files < 0 or self._size_bytes < 0:
                 raise Unknown
         return found
+
+
+def _inode(row: bytes) -> int:
+    return int.from_bytes(row[:8], "little")
 
 
 def _signed(number: int) -> int:

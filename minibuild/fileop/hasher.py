@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from minibuild.fileop.api import Entry, Planned, Sink
-from minibuild.fileop.digest_cache import FreshDigests
+from minibuild.fileop.digest_cache import STAMP, FreshDigests
 from minibuild.fileop.select import Pick
 from minibuild.graph.op import Copy
 from minibuild.linux.contents import SMALL
@@ -41,6 +41,9 @@ _TYPES = {
     stat.S_IFBLK: "block",
     stat.S_IFSOCK: "socket",
 }
+
+READ_NOW = b"\xff" * STAMP.size
+"""Instead of a stamp: that of no file."""
 
 Item = tuple[str, str, bool]
 """A path of the answer, its fingerprint, and whether the digest of data is to follow there."""
@@ -151,6 +154,31 @@ def _merged(listed: Iterable[str]) -> Iterator[str]:
             words = dict.fromkeys(one[len(label) + 1 :] for one in (first, *others))
             first = line(label, "; ".join(words))
         yield first
+
+
+class Look:
+    """What a look saw of one directory that is copied: its path `top`, and for itself and all that
+    is in it, in the order of the walk, `lines` and stamps (`digest_cache.STAMP`). What was read has
+    the stamp `READ_NOW`, because it may have been written meanwhile. `top` is None if it was not
+    just one directory that was looked at."""
+
+    __slots__ = ("_picks", "lines", "stamps", "top")
+
+    def __init__(self) -> None:
+        self._picks = 0
+        self.top: str | None = None
+        self.lines: list[str] = []
+        self.stamps = bytearray()
+
+    def begin(self, pick: Pick, lines: list[str]) -> None:
+        """The next stamps are those of a pick, and of what is below it."""
+        self._picks += 1
+        self.top = pick.real if pick.is_dir and self._picks == 1 else None
+        self.lines = lines
+
+    def forget(self) -> None:
+        """Let go of what was seen: of 100,000 files it is 5 MiB."""
+        self.top, self.lines, self.stamps = None, [], bytearray()
 
 
 class Seen(NamedTuple):

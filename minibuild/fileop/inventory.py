@@ -10,33 +10,36 @@ An entry is as it was if its source is: same device, inode, size, mtime and ctim
 second change could get the same one. What a look cannot see is compared as well: which name of
 several is the first, and whether a directory is only made where there is none.
 
-A record also says where in the tar of the layer the entry is. The table is a hint like the blocks
+A record also says how long the entry is in the tar of the layer, and how much there is before it
+that is no entry. So a record stays right when one before it gets longer, and a table with a few
+new records is the old one with these in their places (`renew`). The table is a hint like the blocks
 of `layer.chunk_cache`: without it, or with a damaged one, everything is copied.
-Read next: `update`.
+Read next: `update`, `changes`.
 """
 
 import os
 import stat
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 from zlib import crc32
 
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.digest_cache import RACY_NS
+from minibuild.fileop.digest_cache import RACY_NS, STAMP, stamp_of
 from minibuild.fileop.hasher import ForwardingSink
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.layer.tar_format import TarSpan
 from minibuild.linux.contents import write_all
+from minibuild.startup.tuples import NamedTuple
 
 _START = struct.Struct("<16sQQ")
 """Of the table: `_MAGIC`, how many records, and the length of the tar. It is written last."""
 
-_MAGIC = b"inventory 1\n"
+_MAGIC = b"inventory 2\n"
 _BATCH = 500
 _FEW_ENTRIES = 32
 _FEW_BYTES = 1 << 20
@@ -45,17 +48,20 @@ _FEW_BYTES = 1 << 20
 _HEAD = struct.Struct("<III")
 """Of a batch: how many records, the bytes of their names, and the CRC-32 of what follows."""
 
-_NUMBERS = struct.Struct("<IQQqqqqq")
-"""Mode, then device, inode, size, mtime and ctime of the source, then the place in the tar."""
+_NUMBERS = struct.Struct("<I40sqq")
+"""Mode, stamp of the source (`digest_cache.STAMP`), and what is before the entry in the tar and in
+it, in bytes (of no meaning if the tar was given up)."""
 
 _KEEP = 1 << 31
 """In the mode: an existing directory would be left alone."""
 
-_NO_STAMP = (0, 0, 0, 0, 0)
-_UNSAFE_STAMP = (0, 0, -1, 0, 0)
+IMPLIED = 1 << 30
+"""In the mode: only the way to what is copied."""
 
+NO_STAMP = bytes(STAMP.size)
+_UNSAFE_STAMP = STAMP.pack(0, 0, -1, 0, 0)
 
-Record = tuple[str, str, tuple[int, ...]]
+Record = tuple[str, str, tuple[int, bytes, int, int]]
 """A path, the earlier entry that it is another name of, and `_NUMBERS`."""
 
 
@@ -78,14 +84,12 @@ class InventorySink(ForwardingSink):
         if not isinstance(entry, Entry):
             return
         self._names += (entry.path, entry.target if entry.hardlink else "")
-        stamp = _NO_STAMP if found is None else _stamp(found.stat)
-        if stamp[3] >= self._limit_ns or stamp[4] >= self._limit_ns:
-            stamp = _UNSAFE_STAMP
+        stamp = NO_STAMP if found is None else safe_stamp(found.stat, self._limit_ns)
         self._size += entry.size
         tar = self._tar
         start, end = tar.span if tar is not None else (0, 0)
-        self._end = end
-        self._numbers.append(_NUMBERS.pack(_mode(entry), *stamp, start, end))
+        lengths, self._end = (start - self._end, end - start), end
+        self._numbers.append(_NUMBERS.pack(_mode(entry, found), stamp, *lengths))
         if len(self._numbers) == _BATCH:
             self._flush()
 
@@ -95,8 +99,7 @@ class InventorySink(ForwardingSink):
             self._fd = os.open(self._path, flags, 0o600)
             write_all(self._fd, bytes(_START.size))
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
-        body = names + b"".join(self._numbers)
-        write_all(self._fd, _HEAD.pack(len(self._numbers), len(names), crc32(body)) + body)
+        write_all(self._fd, _packed(len(self._numbers), names, b"".join(self._numbers)))
         self._count += len(self._numbers)
         self._names.clear()
         self._numbers.clear()
@@ -124,7 +127,7 @@ class Inventory:
     """A table that is read beside a plan. Use it in a `with`. Opening it raises `Unplannable` if it
     is not there, and reading it if it is damaged."""
 
-    __slots__ = ("_fd", "_records", "entry_bytes", "met", "next")
+    __slots__ = ("_at", "_fd", "_records", "length", "met", "next", "tar_bytes")
 
     def __init__(self, path: str) -> None:
         try:
@@ -135,11 +138,11 @@ class Inventory:
         if len(start) != _START.size or not start.startswith(_MAGIC):
             os.close(self._fd)
             raise _damaged()
-        _, count, tar_bytes = _START.unpack(start)
-        self.entry_bytes = tar_bytes // max(count, 1)
-        """What an entry takes in the tar on average."""
+        _, self.length, self.tar_bytes = _START.unpack(start)
+        self._at = 0
+        """Where in the tar the record ends that was met last."""
         self.met: Record | None = None
-        self._records = _records(self._fd, count)
+        self._records = _records(self._fd, self.length)
         self.next: Record | None = None
         """What comes next in the table."""
 
@@ -150,14 +153,21 @@ class Inventory:
         if record is None or record[0] != entry.path:
             self.met = None
             return None
-        self.met, self.next = record, next(self._records, None)
-        numbers = record[2]
-        stamp = _NO_STAMP if found is None else _stamp(found.stat)
-        if numbers[1:6] != stamp or numbers[0] != _mode(entry):
+        self.met = record
+        mode, stamp, _, size = record[2]
+        end = self._go_on(record)
+        if stamp != (NO_STAMP if found is None else stamp_of(found.stat)):
             return None
-        if record[1] != (entry.target if entry.hardlink else ""):
+        if mode != _mode(entry, found) or record[1] != (entry.target if entry.hardlink else ""):
             return None
-        return numbers[6], numbers[7]
+        return end - size, end
+
+    def _go_on(self, record: Record) -> int:
+        """Leave a record behind; returns where its entry ends."""
+        _, _, gap, size = record[2]
+        self._at += gap + size
+        self.next = next(self._records, None)
+        return self._at
 
     def gone(self, path: str | None) -> Iterator[str]:
         """The paths of the table that come before `path` (None: all) and were not met."""
@@ -166,9 +176,14 @@ class Inventory:
             return
         limit = None if path is None else place(path)
         while record is not None and (limit is None or place(record[0]) < limit):
-            self.next = next(self._records, None)
+            self._go_on(record)
             yield record[0]
             record = self.next
+
+    def batches(self) -> Iterator["Batch"]:
+        """All records, as they are in the file. `next` is of no use then."""
+        os.lseek(self._fd, _START.size, os.SEEK_SET)
+        return _batches(self._fd, self.length)
 
     def __enter__(self) -> Self:
         self.next = next(self._records, None)
@@ -180,11 +195,34 @@ class Inventory:
 
 def was_directory(record: Record) -> bool:
     """Whether a directory was put there."""
-    return stat.S_ISDIR(record[2][0] & ~_KEEP)
+    return stat.S_ISDIR(record[2][0] & ~(_KEEP | IMPLIED))
+
+
+class Batch(NamedTuple):
+    """Some records: names and `_NUMBERS`, as they are in the file."""
+
+    length: int
+    names: bytes
+    numbers: bytes
+
+    def records(self) -> Iterator[Record]:
+        """One after the other."""
+        names = self.names.decode("utf-8", "surrogateescape").split("\0")
+        return zip(names[::2], names[1::2], _NUMBERS.iter_unpack(self.numbers), strict=True)
+
+
+def _packed(count: int, names: bytes, numbers: bytes | bytearray) -> bytes:
+    body = names + numbers
+    return _HEAD.pack(count, len(names), crc32(body)) + body
 
 
 def _records(fd: int, left: int) -> Iterator[Record]:
-    """The records of a table. Raises `Unplannable` for one that is damaged or cut short."""
+    for batch in _batches(fd, left):
+        yield from batch.records()
+
+
+def _batches(fd: int, left: int) -> Iterator[Batch]:
+    """All of a table. Raises `Unplannable` for one that is damaged or cut short."""
     while left > 0:
         head = os.read(fd, _HEAD.size)
         if len(head) != _HEAD.size:
@@ -194,9 +232,7 @@ def _records(fd: int, left: int) -> Iterator[Record]:
         body = os.read(fd, size) if 0 < count <= min(_BATCH, left) else b""
         if len(body) != size or crc32(body) != crc:
             raise _damaged()
-        names = body[:names_size].decode("utf-8", "surrogateescape").split("\0")
-        numbers = _NUMBERS.iter_unpack(body[names_size:])
-        yield from zip(names[::2], names[1::2], numbers, strict=True)
+        yield Batch(count, body[:names_size], body[names_size:])
         left -= count
     if os.read(fd, 1):
         raise _damaged()
@@ -206,11 +242,17 @@ def _damaged() -> Unplannable:
     return Unplannable("what is known of the earlier copy is damaged")
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def safe_stamp(status: os.stat_result, limit_ns: int) -> bytes:
+    """The stamp of a source; that of no file if it was changed after `limit_ns`, because it may get
+    the same one by a second change."""
+    if status.st_mtime_ns >= limit_ns or status.st_ctime_ns >= limit_ns:
+        return _UNSAFE_STAMP
+    return stamp_of(status)
 
 
-def _mode(entry: Entry) -> int:
+def _mode(entry: Entry, found: FoundFile | None) -> int:
+    if found is not None and found.implied:
+        return entry.mode | IMPLIED
     return entry.mode | _KEEP if entry.keep else entry.mode
 
 
@@ -220,8 +262,37 @@ def _mode(entry: Entry) -> int:
 def average_bytes(path: str) -> int:
     """What an entry takes in the tar on average. Raises `Unplannable` as `Inventory` does."""
     with Inventory(path) as inventory:
-        found: int = inventory.entry_bytes
-        return found
+        average: int = inventory.tar_bytes // max(inventory.length, 1)
+        return average
+
+
+class Renewed(NamedTuple):
+    """What is new in a record: mode, stamp, and the length in the tar."""
+
+    mode: int
+    stamp: bytes
+    size: int
+
+
+def renew(old: str, making: str, records: Mapping[int, Renewed], tar_bytes: int) -> None:
+    """Write a table that is `old` but for some records, by their numbers. Raises `Unplannable` if
+    the old one is damaged."""
+    numbers = sorted(records, reverse=True)
+    with Inventory(old) as inventory, open(making, "xb") as file:
+        file.write(bytes(_START.size))
+        first = 0
+        for batch in inventory.batches():
+            changed = bytearray(batch.numbers)
+            while numbers and numbers[-1] < first + batch.length:
+                number = numbers.pop()
+                at = (number - first) * _NUMBERS.size
+                _, _, gap, _ = _NUMBERS.unpack_from(changed, at)
+                mode, stamp, size = records[number]
+                _NUMBERS.pack_into(changed, at, mode, stamp, gap, size)
+            file.write(_packed(batch.length, batch.names, changed))
+            first += batch.length
+        file.seek(0)
+        file.write(_START.pack(_MAGIC, first, tar_bytes))
 
 
 def keep(making: str, folder: str, name: str) -> None:

@@ -78,6 +78,17 @@ class LayerSink(Sink):
         elif self.takes(entry):
             self._writer.repeat(span)
 
+    @property
+    def is_patch(self) -> bool:
+        """Whether it is a patch of another layer."""
+        return not isinstance(self._writer, LayerWriter)
+
+    def keep(self, span: TarSpan) -> None:
+        """Write a piece of the last tar, whatever is in it."""
+        assert not isinstance(self._writer, LayerWriter)
+        self._writer.repeat(span)
+        self._start = self._writer.position
+
     def takes(self, entry: Planned) -> bool:
         """Whether the layer has an entry for this, which is then to be written next. Directories
         of the base that come before it are written here. Raises `Unplannable`."""

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import PlannedTree, Unplannable
-from minibuild.fileop.hasher import touched
+from minibuild.fileop.hasher import Look, touched
 from minibuild.fileop.inventory import Inventory, was_directory
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.select import Pick
@@ -40,12 +40,13 @@ from minibuild.startup.tuples import NamedTuple
 class Earlier(NamedTuple):
     """What came of the last copy: its table, and its layer if it was made one. The new layer is a
     patch of that, in the file `patch` ("": all files are read), which the `taker` may pack
-    meanwhile."""
+    meanwhile. `look` is what was seen of the sources since, if the copy stands on the very same."""
 
     inventory: str
     layer: Layer | LayerPatch | None = None
     patch: str = ""
     taker: PieceTaker | None = None
+    look: Look | None = None
 
 
 class Update(Sink):
@@ -115,12 +116,10 @@ class Update(Sink):
             entry = entry._replace(keep=False)  # It is there from the last copy, not from the base.
         if self._layer is None:
             self._plan.takes(entry)
-        if met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met)):
-            self._remove(tree, entry.path)
-        tree.keep_times(entry.path)
-        tree.put(entry, found)
-        if isinstance(tree, Tee) and tree.given_up:
-            raise Unplannable(tree.given_up)
+        remove = met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met))
+        if remove:
+            self._removed = entry.path + "/"
+        put_instead(tree, entry, found, remove=remove)
 
     def _remove_gone(self, path: str | None) -> None:
         for gone in self._inventory.gone(path):
@@ -128,17 +127,25 @@ class Update(Sink):
                 continue
             if self._plan.dest.kind(gone):
                 raise Unplannable(f"the base has something at /{gone}")
-            self._remove(self._tree, gone)
-
-    def _remove(self, tree: TreeSink, path: str) -> None:
-        tree.remove(path)
-        self._removed = path + "/"
+            self._tree.remove(gone)
+            self._removed = gone + "/"
 
     def settle(self) -> None:
         self._remove_gone(None)
         sink = self._tree or self._layer
         if sink is not None:
             sink.settle()
+
+
+def put_instead(tree: TreeSink, entry: Entry, found: FoundFile | None, *, remove: bool) -> None:
+    """Put an entry into a tree that has had one at its path, which is to be removed, or a directory
+    that stays. Raises `Unplannable`."""
+    if remove:
+        tree.remove(entry.path)
+    tree.keep_times(entry.path)
+    tree.put(entry, found)
+    if isinstance(tree, Tee) and tree.given_up:
+        raise Unplannable(tree.given_up)
 
 
 @contextmanager

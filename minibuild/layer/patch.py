@@ -130,7 +130,9 @@ class _TarPieces:
     opening and reading the files that the tar was made of.
 
     Use it in a `with`. All methods raise `ImageError` for a damaged layer. That what was copied is
-    right is known after `finish`."""
+    right is known after `finish`. The blob is only looked at by CRC-32, if it is of gzip: another
+    build of this store wrote it, so it can be damaged, and damage that keeps a CRC-32 is one of
+    4,000,000,000."""
 
     def __init__(self, layer: Layer, cancelled: threading.Event | None = None) -> None:
         self._layer = layer
@@ -159,7 +161,7 @@ class _TarPieces:
     def _advance(self) -> None:
         if self._stream is None:  # Not before something is needed.
             source, descriptor = self._layer.source, self._layer.descriptor
-            self._stream = LayerStream(source, descriptor, None, self._cancelled)
+            self._stream = LayerStream(source, descriptor, None, self._cancelled, by_crc=True)
             self._chunks = self._stream.chunks()
         self._at += len(self._chunk)
         self._chunk = memoryview(next(self._chunks, b""))

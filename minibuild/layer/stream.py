@@ -40,14 +40,15 @@ class _VerifiedBlob:
 
     def start(self) -> bytes:
         """The first bytes, which stay to be read."""
-        self._start = self.read(_START_BYTES)
+        self._start = self._file.read(_START_BYTES)
         return self._start
 
+    def count_only(self) -> None:
+        """Check no more than the number of bytes. None was read yet."""
+        self._verifier = Verifier(self._descriptor, hashed=True)
+
     def read(self, size: int) -> bytes:
-        if self._start:
-            data, self._start = self._start, b""
-            return data
-        data = self._file.read(size)
+        data, self._start = self._start or self._file.read(size), b""
         self._verifier.update(data)
         self._meter(self._descriptor, self._verifier.size)
         return data
@@ -67,7 +68,9 @@ class _VerifiedBlob:
 
 class LayerStream:
     """The tar of one blob, read once. Use as `with LayerStream(...) as stream`. Without a `diff_id`
-    the digest of the tar may be any, and is not made. Errors call it `what`."""
+    the digest of the tar may be any, and is not made. With `by_crc` the digest of a blob of gzip
+    is not made either: its own CRC-32 and length tell whether it is damaged. Errors call it
+    `what`."""
 
     def __init__(
         self,
@@ -76,6 +79,8 @@ class LayerStream:
         diff_id: DiffID | None,
         cancelled: threading.Event | None = None,
         meter: Meter = unmetered,
+        *,
+        by_crc: bool = False,
     ) -> None:
         import queue
 
@@ -85,6 +90,7 @@ class LayerStream:
         self.what = f"layer {layer.digest}" + (f" of {image.familiar}" if image else "")
         self._meter = meter
         self._wanted = diff_id
+        self._by_crc = by_crc
         self._file = source.open(layer)
         self._queue: Any = queue.SimpleQueue()
         self._room = threading.Semaphore(_CHUNKS_AHEAD)
@@ -134,6 +140,8 @@ class LayerStream:
         # Some writers get the media type wrong: what the bytes say wins, as everywhere.
         if compression != "uncompressed" or detected in ("gzip", "zstd"):
             compression = detected
+        if self._by_crc and compression == "gzip":
+            blob.count_only()
         stream = decompressed(cast(BinaryIO, blob), compression)
         errors = stream_errors(compression)
         while not self._stop:

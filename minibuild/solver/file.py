@@ -13,7 +13,8 @@ from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.inventory import average_bytes, discard
+from minibuild.fileop.hasher import Look
+from minibuild.fileop.inventory import discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
@@ -22,13 +23,10 @@ from minibuild.solver.copied import copied_before
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex, readers
-from minibuild.solver.last_copy import LastCopy, keep_table, last_copy
+from minibuild.solver.last_copy import LastCopy, begin, keep_table, last_copy
 from minibuild.solver.layers import LayerPlan
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
-
-_SMALL_BYTES = 16 << 10
-"""What is decompressed in the time of opening a file. Larger files are better read again."""
 
 
 class FileRunner:
@@ -40,10 +38,17 @@ class FileRunner:
         self._copiers = copiers
 
     def run(
-        self, ready: ReadyVertex, op: File, *, watched: bool = False, earlier: Result | None = None
+        self,
+        ready: ReadyVertex,
+        op: File,
+        *,
+        watched: bool = False,
+        earlier: Result | None = None,
+        look: Look | None = None,
     ) -> tuple[Result, CopyResult]:
         """The base's result with one diff more, and what came of copying. `watched`: with the
-        fingerprints of what was read. `earlier` is the result of the same copy of other files."""
+        fingerprints of what was read. `earlier` is the result of the same copy of other files,
+        `look` what was seen of these."""
         build, base = self._build, ready.base
         parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
         with ExitStack() as stack, located(ready.vertex.note.span):
@@ -53,7 +58,7 @@ class FileRunner:
             }
             base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
             places = Places(-1, base_fd, sources, build.worker.snapshots.owners(parent))
-            work = _Work(ready, op, places, parent, watched)
+            work = _Work(ready, op, places, parent, watched, look)
             if all(tree.local for tree in sources.values()):
                 work = work._replace(inventory=build.worker.store.ingest_path())
                 stack.callback(discard, work.inventory)
@@ -65,9 +70,11 @@ class FileRunner:
     def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
-            earlier, packing = self._earlier(work, last), None
+            packing = None
             if work.ready.vertex.digest in self._plan.layered:
                 packing = self._plan.packing  # An output waits for the layer.
+            patch = self._build.worker.store.ingest_path()
+            earlier = begin(last, work.look, patch, packed=packing is not None)
             content = self._build.worker.content
             with self._copiers.pack_ahead(earlier.layer, packing, content) as ahead:
                 earlier = earlier._replace(taker=ahead)
@@ -154,14 +161,6 @@ class FileRunner:
                 progress.remark(skipped)
         return CopyResult()
 
-    def _earlier(self, work: "_Work", last: LastCopy) -> Earlier:
-        """What the copy begins with. Its layer becomes a patch where that is cheaper: to be packed
-        at once, a patch is decompressed, which takes as long as opening small files."""
-        packed = work.ready.vertex.digest in self._plan.layered
-        if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
-            return Earlier(last.inventory)
-        return Earlier(last.inventory, last.layer, self._build.worker.store.ingest_path())
-
 
 class _Work(NamedTuple):
     """A File to do: its vertex, where it reads and writes, and the tree it stands on. `inventory`
@@ -173,6 +172,7 @@ class _Work(NamedTuple):
     places: Places
     parent: SnapshotID | None
     watched: bool
+    look: Look | None
     inventory: str = ""
     last: LastCopy | None = None
     earlier: Earlier | None = None

@@ -8,6 +8,7 @@ Read next: `fileop.select`, `fileop.checksum`.
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -30,12 +31,14 @@ from minibuild.solver.keys import (
     readers,
     reads_only_contexts,
 )
+from minibuild.solver.lookup import ReadParts
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.cache.materialise import Tell
     from minibuild.fileop.api import SourceTree
     from minibuild.fileop.digest_cache import DigestCache
+    from minibuild.fileop.hasher import Look
 
 # --- Open trees ---
 
@@ -104,10 +107,17 @@ def _name(vertex: Vertex | None) -> str:
 
 def read_fast_parts(
     build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: "DigestCache | None" = None
-) -> list[Part]:
+) -> ReadParts:
     """The parts of a vertex's fast key. `digests` are those of files that are known, if not those
     of the store. Raises `DefinitionError` for what is not there, as the step would."""
-    return fast_parts(ready, op, _read(build, ready, fast_reads(ready, op), digests))
+    since_ns, reads, look = time.time_ns(), fast_reads(ready, op), None
+    if reads and isinstance(op, File):
+        from minibuild.fileop.hasher import Look
+
+        look = Look()
+    return ReadParts(
+        fast_parts(ready, op, _read(build, ready, reads, digests, look)), since_ns, look
+    )
 
 
 def read_canonical_parts(
@@ -122,12 +132,13 @@ def _read(
     ready: ReadyVertex,
     wanted: Mapping[int, Reader],
     digests: "DigestCache | None" = None,
+    look: "Look | None" = None,
 ) -> dict[int, Contents]:
     contents = {}
     for number, reader in wanted.items():
         with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
             known = digests or build.worker.digests
-            contents[number] = contents_of(reader, tree, known, build.cancelled)
+            contents[number] = contents_of(reader, tree, known, build.cancelled, look)
     return contents
 
 
@@ -158,13 +169,17 @@ def inputs_unchanged(
 
 
 def contents_of(
-    reader: Reader, tree: "SourceTree", digests: "DigestCache", cancelled: threading.Event
+    reader: Reader,
+    tree: "SourceTree",
+    digests: "DigestCache",
+    cancelled: threading.Event,
+    look: "Look | None" = None,
 ) -> Contents:
-    """What a reader reads of an open tree."""
+    """What a reader reads of an open tree; if it is a copy, `look` has what was seen."""
     from minibuild.fileop.checksum import content_digests, tree_digests
 
     if isinstance(reader, Copy):
-        return content_digests(reader, tree, digests, cancelled)
+        return content_digests(reader, tree, digests, cancelled, look)
     return tree_digests(tree, reader.source, digests, cancelled)
 
 

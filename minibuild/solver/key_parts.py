@@ -50,10 +50,14 @@ def explain_json(op: Exec | File, base: Digest | None, parts: Sequence[Part]) ->
 def brief(words: str) -> str:
     """A fingerprint with all its words, and of the digest of its data the last digits, which are
     enough to see that the data changed. Of one with several parts each is cut."""
-    return "; ".join(map(_brief, words.split("; "))) if "; " in words else _brief(words)
-
-
-def _brief(words: str) -> str:
+    if "; " in words:
+        return "; ".join(map(brief, words.split("; ")))
     head, _, last = words.rpartition(" ")
-    is_digest = len(last) == 64 and not last.strip("0123456789abcdef")
-    return f"{head} {last[-16:]}".lstrip() if is_digest else words
+    return f"{head} {last[-16:]}".lstrip() if len(last) == 64 and _is_hex(last) else words
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        return bool(bytes.fromhex(text))  # For each file of a copy, and the fastest way.
+    except ValueError:
+        return False

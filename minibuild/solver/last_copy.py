@@ -9,7 +9,9 @@ Read next: `fileop.update`.
 import os
 
 from minibuild.cache.results import DiffKey, Result
-from minibuild.fileop.inventory import keep
+from minibuild.fileop.hasher import Look
+from minibuild.fileop.inventory import average_bytes, keep
+from minibuild.fileop.update import Earlier
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
 from minibuild.snapshot.api import SnapshotID
@@ -22,16 +24,21 @@ place where the kernel looks for a file."""
 
 _MOST_NEW = 1 / 8
 
+_SMALL_BYTES = 16 << 10
+"""What is decompressed in the time of opening a file. Larger files are better read again."""
+
 _LONG_BYTES = 8 << 20
 """A layer that takes so much longer to pack than a process to start that one is worth it."""
 
 
 class LastCopy(NamedTuple):
-    """What there is of the last copy. `tree` is None if no snapshot can stand on it."""
+    """What there is of the last copy. `tree` is None if no snapshot can stand on it. `same_base`:
+    what it stands on is the very same, and not just of the same key."""
 
     inventory: str
     layer: "Layer | LayerPatch | None"
     tree: SnapshotID | None
+    same_base: bool
 
 
 def last_copy(
@@ -55,8 +62,17 @@ def last_copy(
     for name, of in names:
         path = worker.store.path("inventories", name)
         if os.path.exists(path):
-            return LastCopy(path, of, tree)
+            return LastCopy(path, of, tree, row.base == base)
     return None
+
+
+def begin(last: LastCopy, look: Look | None, patch: str, *, packed: bool) -> Earlier:
+    """What a copy begins with. Its layer becomes a patch where that is cheaper: one that is
+    `packed` at once is decompressed, which takes as long as opening small files. Raises
+    `Unplannable` if the table is damaged."""
+    if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
+        return Earlier(last.inventory)
+    return Earlier(last.inventory, last.layer, patch, look=look if last.same_base else None)
 
 
 def takes_long(worker: Worker, result: Result) -> bool:

@@ -11,7 +11,7 @@ Read next: `step`, for what no look-up finds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from minibuild.cache.records import Record, RemoteCache
 from minibuild.cache.results import Result, VertexResult
@@ -43,6 +43,9 @@ from minibuild.solver.keys import (
 )
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.fileop.hasher import Look
+
 
 class RecordReader(Protocol):
     """What is kept of earlier builds, by key: see `cache.records.Cache`."""
@@ -52,10 +55,12 @@ class RecordReader(Protocol):
 
 
 class ReadParts(NamedTuple):
-    """Parts of a fast key, and a time before they were read."""
+    """Parts of a fast key, a time before they were read, and what was seen of the sources of a
+    copy."""
 
     parts: list[Part]
     since_ns: int
+    look: "Look | None" = None
 
 
 class PrecomputedKey(NamedTuple):

@@ -160,9 +160,8 @@ class Solver:
     def _read(
         self, ready: ReadyVertex, op: Exec | File, digests: DigestCache | None = None
     ) -> ReadParts | None:
-        since_ns = time.time_ns()
         try:
-            return ReadParts(read_fast_parts(self._build, ready, op, digests), since_ns)
+            return read_fast_parts(self._build, ready, op, digests)
         except (Unknown, BuildError):
             return None
 

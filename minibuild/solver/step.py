@@ -63,6 +63,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
+    from minibuild.fileop.hasher import Look
     from minibuild.solver.ahead import PreparedStep
     from minibuild.solver.exec import ExecRun, Following
     from minibuild.solver.file import FileRunner
@@ -75,13 +76,14 @@ _CHANGED = "files of the context changed meanwhile, so the result is not kept in
 
 class _Work(NamedTuple):
     """What is known of a step that has to be done: what its keys are made of, when that was read,
-    and the vertices that are waiting for it alone."""
+    the vertices that are waiting for it alone, and what was seen of the sources of a copy."""
 
     parts: list[Part]
     fast: Digest
     canonical: Digest
     since_ns: int
     waiting: Sequence[Vertex]
+    look: "Look | None" = None
 
 
 class Steps:
@@ -190,11 +192,10 @@ class Steps:
     ) -> VertexResult:
         build, lookup, forced = self._build, self._lookup, ready.must_execute
         if precomputed is not None:
-            fast, (parts, since_ns) = precomputed
+            fast, (parts, since_ns, look) = precomputed
         else:
-            since_ns = time.time_ns()
             with self._copiers.here():
-                parts = read_fast_parts(build, ready, op)
+                parts, since_ns, look = read_fast_parts(build, ready, op)
             fast = step_key(op, ready.base_key, parts, lookup.version)
             if not (forced or ready.on_forced):
                 found = lookup.find_step(fast, op)
@@ -210,7 +211,7 @@ class Steps:
                 answer = lookup.find_elsewhere(ready, op, canonical, contents=True)
                 found = answer.result if answer is not None and answer.whole else None
             if found is None:
-                made = _Work(parts, fast, canonical, since_ns, waiting)
+                made = _Work(parts, fast, canonical, since_ns, waiting, look)
                 return self._work(ready, op, made)
         if fast != canonical and not found.origin:
             record = Record(canonical, found.result)
@@ -229,7 +230,7 @@ class Steps:
         self, ready: ReadyVertex, op: Exec | File, work: "_Work", run: "ExecRun | None" = None
     ) -> VertexResult:
         """Do a step under its lock, and remember what came of it."""
-        parts, fast, canonical, since_ns, _ = work
+        parts, fast, canonical, since_ns, *_ = work
         result, left, newest_ns = self._run(ready, op, work, run)
         as_before = newest_ns is not None and not is_since(newest_ns, since_ns)
         if not as_before:
@@ -246,7 +247,8 @@ class Steps:
         """What a step comes to, what it left in its mounts, and the newest ctime of what it read,
         if that is known."""
         if isinstance(op, File):
-            result, done = self._files.run(ready, op, earlier=self._lookup.last_like(ready, op))
+            earlier = self._lookup.last_like(ready, op)
+            result, done = self._files.run(ready, op, earlier=earlier, look=work.look)
             self._pack(ready, result, done.patched)
             return result, {}, done.newest_ns
         from minibuild.solver.exec import ExecRun, run_exec  # a build may only copy
@@ -339,7 +341,7 @@ class Steps:
                 parts = [read_part(n, c) for n, c in zip(names, done.seen.contents, strict=True)]
             else:
                 with self._copiers.here():
-                    parts = read_fast_parts(build, ready, op)
+                    parts = read_fast_parts(build, ready, op).parts
                     as_before = inputs_unchanged(build, ready, op, parts, since_ns)
                 if not as_before:
                     return self._unkept(ready, result)

@@ -15,12 +15,16 @@ from types import SimpleNamespace
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop import inventory, layer
+from minibuild.fileop import changes, digest_cache, inventory, layer
+from minibuild.fileop import copy as copying_module
 from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.changes import SourceChanges, find_changes
+from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.digest_cache import is_since
+from minibuild.fileop.digest_cache import DigestCache, is_since
+from minibuild.fileop.hasher import Look, touched
 from minibuild.fileop.inventory import Inventory
 from minibuild.fileop.update import Earlier, Update
 from minibuild.fileop.walk import FoundFile
@@ -29,6 +33,7 @@ from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, read_patch
 from minibuild.oci.content import ContentStore
 from minibuild.solver.copy_server import CopyServer
+from minibuild.solver.last_copy import LastCopy, begin
 from minibuild.solver.layers import Packing
 from minibuild.solver.pack_ahead import PackingAhead
 from minibuild.store.layout import Store
@@ -61,8 +66,9 @@ class Copying:
         self.source = make(str(top / "source"), {})
         self.base = ""
         self.content = content
-        self.made = self.packed = 0
+        self.made = self.packed = self.found = 0
         self.server: CopyServer | None = None
+        self.after_look: Callable[[], object] = lambda: None
         self._top = top
         self._form: Form = form
         self._ignore = ignore
@@ -70,8 +76,18 @@ class Copying:
     def ignore(self, *patterns: str) -> None:
         self._ignore = patterns
 
-    def run(self, copy: Copy, last: "Copied | None" = None) -> "Copied":
-        """Copy onto the tree of the last copy, or onto that of the base."""
+    def changes(self, copy: Copy, source: SourceTree, last: "Copied") -> SourceChanges | None:
+        """What a look finds changed since a copy."""
+        return find_changes(Earlier(last.table, look=self.look(copy, source)), (copy,))
+
+    def remember(self, copy: Copy) -> None:
+        """Look at the source, so that the digests of its files are known."""
+        with opened(self.source) as (source_fd,):
+            self.look(copy, SourceTree(source_fd, self._ignore, local=True))
+
+    def run(self, copy: Copy, last: "Copied | None" = None, *, looked: bool = False) -> "Copied":
+        """Copy onto the tree of the last copy, or onto that of the base. `looked`: by what a look
+        at the source finds, which is counted if it is enough."""
         self.made += 1
         root, table = str(self._top / f"tree{self.made}"), str(self._top / f"table{self.made}")
         start = last.root if last else self.base
@@ -86,6 +102,10 @@ class Copying:
             places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
             with self._ahead(last) as ahead:
                 earlier = Earlier(last.table, last.layer, patch, ahead) if last else None
+                if last and earlier and looked:
+                    earlier = earlier._replace(look=self.look(copy, source))
+                    self.found += self.changes(copy, source, last) is not None
+                    self.after_look()
                 job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
                 done = do(job, places, self.content, Hooks())
         layer = read_patch(patch, self.content) if done.patched else done.layer
@@ -96,6 +116,11 @@ class Copying:
             assert Path(self.content.path(packed.digest)).read_bytes() == self.tar(copied)
             self.packed += 1
         return copied
+
+    def look(self, copy: Copy, source: SourceTree) -> Look:
+        look = Look()
+        content_digests(copy, source, DigestCache(self.content.store.db), look=look)
+        return look
 
     def _ahead(self, last: "Copied | None") -> AbstractContextManager[PackingAhead | None]:
         """What packs a patch of the last layer meanwhile, if there is a server for it."""
@@ -139,7 +164,8 @@ def server() -> Iterator[CopyServer]:
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were made a moment ago are known, and made directories have one time."""
-    monkeypatch.setattr(inventory, "RACY_NS", 0)
+    for module in (inventory, changes, digest_cache):
+        monkeypatch.setattr(module, "RACY_NS", 0)
     monkeypatch.setattr(inventory, "_FEW_ENTRIES", 1)
     monkeypatch.setattr(layer, "time", SimpleNamespace(time_ns=lambda: _OLD_NS))
 
@@ -252,7 +278,7 @@ def test_an_update_is_the_copy(
             continue  # Only as a tree, or a wildcard met a symlink to nothing.
         tried += 1
         try:
-            last = copying.run(copy, last)
+            last = copying.run(copy, last, looked=rng.random() < 0.5)
             updates += 1
         except Unplannable as reason:
             why.append(str(reason))
@@ -266,6 +292,57 @@ def test_an_update_is_the_copy(
     assert updates > tried // 2, f"{updates} of {tried}: {why}"
     assert copying.packed == (updates if form != "tree" else 0)
     assert server.alive and not os.listdir(content.store.path("ingest"))
+
+
+def _change(rng: random.Random, top: str) -> None:
+    """One edit that leaves all names and types as they are."""
+    name = rng.choice([path for path in ("", *paths(top)) if not path.startswith("h/")])
+    path = os.path.join(top, name)
+    match rng.choice(("write", "write", "replace", "mode", "time")):
+        case "write" | "replace" as how if os.path.isfile(path):
+            if how == "replace":
+                os.unlink(path)
+            Path(path).write_bytes(rng.randbytes(rng.choice((0, 3, 700, 5000, 70_000))))
+        case "mode":
+            os.chmod(path, rng.choice((0o600, 0o644, 0o755)) | (os.path.isdir(path) and 0o700))
+        case _:
+            os.utime(path, ns=(_OLD_NS, _OLD_NS + rng.randrange(3)))
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", ["all", "mode", "less some", "onto a base", "beside others"])
+def test_what_a_look_finds_is_put_and_nothing_else(
+    tmp_path: Path,
+    content: ContentStore,
+    form: Form,
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The result is that of a copy of everything, also after some such copies."""
+    rng = random.Random(case + form)
+    copy, base = _CASES[case]
+    copying = Copying(tmp_path, content, form)
+    make(copying.source, {f"many/{n:02}": "m" * rng.randrange(900) for n in range(12)})
+    make(copying.source, {"d/x": "x", "d/e/f": "f", "é": "e", "z/1": "1"})
+    os.symlink("z", f"{copying.source}/s")
+    make(copying.source, {"h/1": "1"})
+    os.link(f"{copying.source}/h/1", f"{copying.source}/h/2")
+    if base:
+        copying.base = make(str(tmp_path / "base"), {"in/q/9": "9", "in/z/9": "9"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    for round_number in range(6):
+        time.sleep(0.01)
+        for _ in range(rng.choice((0, 1, 2))):
+            _change(rng, copying.source)
+        whole = copying.run(copy)
+        with monkeypatch.context() as patched:
+            patched.setattr(copying_module, "put_copy", None)
+            last = copying.run(copy, last, looked=True)
+        assert copying.found == round_number + 1
+        assert copying.tar(last) == copying.tar(whole)
+        if form != "layer":
+            assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
 
 
 def _replace(path: Path) -> None:
@@ -316,3 +393,169 @@ def test_what_happens_to_the_source_meanwhile_is_noticed(
     newest_ns = copying.run(_CASES["all"][0], last).newest_ns
     assert newest_ns is not None
     assert is_since(newest_ns, since_ns) == (act is not None)
+
+
+_AFTER_LOOK: dict[str, tuple[bool, Callable[[Path], object]]] = {
+    "nothing": (False, lambda top: None),
+    "what changed is written again": (True, lambda top: (top / "d/x").write_text("later")),
+    "another takes its place": (True, lambda top: (top / "d/y").rename(top / "d/x")),
+    "a directory takes the place of that above it": (
+        True,
+        lambda top: ((top / "d").rename(top / "old"), (top / "other").rename(top / "d")),
+    ),
+    "something comes beside it": (True, lambda top: (top / "d/new").touch()),
+    "what had not changed is written": (False, lambda top: (top / "z/1").write_text("later")),
+    "something comes elsewhere": (False, lambda top: (top / "z/2").touch()),
+}
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", _AFTER_LOOK)
+def test_what_happens_to_the_source_after_the_look(
+    tmp_path: Path, content: ContentStore, form: Form, case: str
+) -> None:
+    """Either it is noticed, or the result is what the look saw."""
+    noticed, act = _AFTER_LOOK[case]
+    copying = Copying(tmp_path, content, form)
+    copy = _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x", "d/y": "y", "other/x": "o", "z/1": "1"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    time.sleep(0.05)
+    whole, since_ns = copying.run(copy), time.time_ns()
+    time.sleep(0.05)
+    copying.after_look = lambda: act(tmp_path / "source")
+    last = copying.run(copy, last, looked=True)
+    assert copying.found == 1 and last.newest_ns is not None
+    assert is_since(last.newest_ns, since_ns) == noticed
+    assert noticed or copying.tar(last) == copying.tar(whole)
+    assert noticed or _tree(last.root, "") == _tree(whole.root, "")
+
+
+@pytest.mark.parametrize("act", [Path.unlink, lambda path: (path.unlink(), path.mkdir())])
+def test_what_goes_after_the_look_is_met_by_a_whole_copy(
+    tmp_path: Path, content: ContentStore, act: Callable[[Path], object]
+) -> None:
+    copying, copy = Copying(tmp_path, content, "both"), _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    copying.after_look = lambda: act(tmp_path / "source/d/x")
+    with pytest.raises(Unplannable):
+        copying.run(copy, last, looked=True)
+
+
+def test_what_is_written_while_it_is_copied_is_noticed(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, copy = Copying(tmp_path, content, "layer"), _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    time.sleep(0.05)
+    since_ns = time.time_ns()
+    time.sleep(0.05)
+
+    def written(found: FoundFile) -> bool:
+        (tmp_path / "source" / found.path).write_text("later")
+        return touched(found)
+
+    monkeypatch.setattr(changes, "touched", written)
+    newest_ns = copying.run(copy, last, looked=True).newest_ns
+    assert newest_ns is not None and is_since(newest_ns, since_ns)
+
+
+def test_what_was_read_by_the_look_is_put_again(tmp_path: Path, content: ContentStore) -> None:
+    """It may have been written between its stamp and its digest, and also if the last copy did not
+    trust its stamp."""
+    copying, copy = Copying(tmp_path, content, "layer"), _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    with pytest.MonkeyPatch.context() as clock:
+        clock.setattr(inventory, "RACY_NS", 10**12)
+        last = copying.run(copy)
+    with opened(copying.source) as (source_fd,):
+        source = SourceTree(source_fd, local=True)
+        for _ in range(2):
+            found = copying.changes(copy, source, last)
+            assert found is not None and [one.path for one in found.changed] == ["b", "d", "d/x"]
+        last = copying.run(copy)
+        found = copying.changes(copy, source, last)
+        assert found is not None and found.changed == () and found.kept == 3
+        with content.store.db.transaction() as tx:
+            tx.execute("DELETE FROM digests_of_files")
+        found = copying.changes(copy, source, last)
+    assert found is not None and [one.path for one in found.changed] == ["b", "d/x"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [(("d", "!d/x"), ()), ((), ("d", "!d/x"))],
+    ids=["no more", "now"],
+)
+def test_a_directory_that_is_only_the_way_is_another(
+    tmp_path: Path, content: ContentStore, before: tuple[str, ...], now: tuple[str, ...]
+) -> None:
+    """Nothing else tells that --chown means it, or does not; such a change is left to the walk."""
+    copying = Copying(tmp_path, content, "layer")
+    copying.base = make(str(tmp_path / "base"), {"d/of": ""})
+    make(copying.source, {"b": "b", "d/x": "x"})
+    copy = Copy(0, (".",), "/", chown="7:7")
+    last = copying.run(copy._replace(exclude=before))
+    whole = copying.run(copy._replace(exclude=now))
+    updated = copying.run(copy._replace(exclude=now), last, looked=True)
+    assert copying.tar(updated) == copying.tar(whole) != copying.tar(last)
+    assert copying.found == 0
+
+
+def test_a_file_of_the_base_is_left_to_a_whole_copy(tmp_path: Path, content: ContentStore) -> None:
+    copying, copy = Copying(tmp_path, content, "tree"), _CASES["all"][0]
+    copying.base = make(str(tmp_path / "base"), {"b": "of the base"})
+    make(copying.source, {"b": "b"})
+    last = copying.run(copy)
+    (tmp_path / "source/b").write_text("of the base")
+    with pytest.raises(Unplannable, match="takes the place"):
+        copying.run(copy, last, looked=True)
+
+
+def test_what_changed_is_not_asked_on_another_base(tmp_path: Path, content: ContentStore) -> None:
+    """Of equal key, but with other times, which a layer repeats."""
+    copying, copy = Copying(tmp_path, content, "layer"), _CASES["all"][0]
+    make(copying.source, {"b": "b"})
+    last = copying.run(copy)
+    with opened(copying.source) as (source_fd,):
+        look = copying.look(copy, SourceTree(source_fd, local=True))
+    for same in (False, True):
+        known = LastCopy(last.table, last.layer, None, same_base=same)
+        assert begin(known, look, "patch", packed=False).look is (look if same else None)
+
+
+def _link(top: Path) -> None:
+    (top / "z/1").unlink()
+    (top / "z/1").hardlink_to(top / "d/x")
+
+
+_LEFT: dict[str, Callable[[Path], object]] = {
+    "a new name": lambda top: (top / "d/new").touch(),
+    "a new name at the end": lambda top: (top / "zz").touch(),
+    "a name is gone": lambda top: (top / "d/x").unlink(),
+    "another name": lambda top: (top / "d").rename(top / "e"),
+    "a symlink": lambda top: ((top / "s").unlink(), (top / "s").symlink_to("b")),
+    "another type": lambda top: ((top / "d/x").unlink(), (top / "d/x").mkdir()),
+    "a name of another file": _link,
+    "a file with two names": lambda top: (top / "b").write_text("changed"),
+}
+
+
+@pytest.mark.parametrize("case", _LEFT)
+def test_what_is_left_to_the_walk(tmp_path: Path, content: ContentStore, case: str) -> None:
+    copying, copy = Copying(tmp_path, content, "layer"), _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x", "z/1": "1"})
+    os.link(f"{copying.source}/b", f"{copying.source}/c")
+    os.symlink("z", f"{copying.source}/s")
+    copying.remember(copy)
+    last = copying.run(copy)
+    time.sleep(0.01)
+    _LEFT[case](tmp_path / "source")
+    with opened(copying.source) as (source_fd,):
+        assert copying.changes(copy, SourceTree(source_fd, local=True), last) is None

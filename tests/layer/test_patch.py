@@ -44,6 +44,13 @@ def large(content: ContentStore) -> Layer:
         return writer.commit()
 
 
+@pytest.fixture
+def plain(content: ContentStore) -> Layer:
+    with LayerWriter(content, "uncompressed") as writer:
+        writer.write(OLD)
+        return writer.commit()
+
+
 def _write(path: Path, last: Layer | LayerPatch, *pieces: bytes | tuple[int, int]) -> LayerPatch:
     with PatchWriter(str(path), last) as writer:
         for piece in pieces:
@@ -224,16 +231,16 @@ def test_a_file_in_a_patch_that_is_shorter_than_its_header_says(tmp_path: Path, 
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize("of", ["old", "large"])
+@pytest.mark.parametrize("of", ["old", "large", "plain"])
 def test_a_patch_of_a_damaged_layer(
     tmp_path: Path, content: ContentStore, of: str, request: pytest.FixtureRequest
 ) -> None:
-    """Also if the damage is behind all that is taken from it."""
+    """Also if the damage is behind all that is taken from it, and where the format has no sum."""
     layer = request.getfixturevalue(of)
     patch = _write(tmp_path / "p", layer, (0, 10))
     path = Path(content.path(layer.digest))
     damaged = bytearray(path.read_bytes())
-    damaged[-6] ^= 1  # in the sum at the end of gzip
+    damaged[-6] ^= 1  # in the sum at the end of gzip, or in the end of the tar
     path.chmod(0o600)
     path.write_bytes(damaged)
     with pytest.raises(ImageError):
