@@ -24,10 +24,10 @@ from minibuild.record.changes import ChangedPath, changes
 from minibuild.record.halfway import Halfway
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.session.request import BuildRequest
-from minibuild.solver.inputs import read_fast_parts
+from minibuild.solver.inputs import ReadParts, read_fast_parts
 from minibuild.solver.key_parts import explain
 from minibuild.solver.keys import VERSION, ReadyVertex, step_key
-from minibuild.solver.lookup import Answer, PrecomputedKey, ReadParts
+from minibuild.solver.lookup import Answer, PrecomputedKey
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 

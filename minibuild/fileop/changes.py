@@ -25,7 +25,7 @@ from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Tally
 from minibuild.fileop.dest import PlannedTree, Unplannable
 from minibuild.fileop.digest_cache import RACY_NS, STAMP
-from minibuild.fileop.hasher import Look, touched
+from minibuild.fileop.hasher import SourceLook, touched
 from minibuild.fileop.inventory import IMPLIED, NO_STAMP, Inventory, Renewed, renew, safe_stamp
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
@@ -82,7 +82,7 @@ def find_changes(earlier: Earlier, copies: Sequence[Copy]) -> SourceChanges | No
         look.forget()
 
 
-def _compared(table: str, look: Look, copy: Copy) -> SourceChanges | None:
+def _compared(table: str, look: SourceLook, copy: Copy) -> SourceChanges | None:
     chooses = copy.parents or copy.rules.include or any(p.startswith("!") for p in copy.exclude)
     if look.top is None or chooses or not copy.rules.contents:
         return None

@@ -21,8 +21,8 @@ from minibuild.fileop.hasher import (
     Contents,
     Item,
     Labels,
-    Look,
     Prints,
+    SourceLook,
     line,
     prints_of,
     sorted_prints,
@@ -45,7 +45,7 @@ def content_digests(
     tree: SourceTree,
     digests: DigestCache | None = None,
     cancelled: threading.Event | None = None,
-    look: Look | None = None,
+    look: SourceLook | None = None,
 ) -> Contents:
     """The fingerprints of everything that `copy` would take from `tree`; `look` has what was seen.
 
@@ -89,7 +89,7 @@ def _fingerprints(
     prints: Prints,
     digests: DigestCache | None,
     cancelled: threading.Event | None,
-    look: Look | None = None,
+    look: SourceLook | None = None,
 ) -> Contents:
     with explained("reading the files of a copy"), Cursor(selection.tree.fd) as dirs:
         reading = _Reading(dirs, digests, cancelled, look)
@@ -109,11 +109,11 @@ class _Reading:
         dirs: Cursor,
         digests: DigestCache | None,
         cancelled: threading.Event | None,
-        look: Look | None,
+        look: SourceLook | None,
     ) -> None:
         self._dirs = dirs
         self._digests = digests
-        self._look = Look() if look is None else look
+        self._look = SourceLook() if look is None else look
         self._copier = Copier(cancelled)
         self._batch: list[tuple[str, bool, os.stat_result, str, str]] = []
         self._size = _FIRST_BATCH

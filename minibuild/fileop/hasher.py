@@ -156,7 +156,7 @@ def _merged(listed: Iterable[str]) -> Iterator[str]:
         yield first
 
 
-class Look:
+class SourceLook:
     """What a look saw of one directory that is copied: its path `top`, and for itself and all that
     is in it, in the order of the walk, `lines` and stamps (`digest_cache.STAMP`). What was read has
     the stamp `READ_NOW`, because it may have been written meanwhile. `top` is None if it was not

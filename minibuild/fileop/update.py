@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import PlannedTree, Unplannable
-from minibuild.fileop.hasher import Look, touched
+from minibuild.fileop.hasher import SourceLook, touched
 from minibuild.fileop.inventory import Inventory, was_directory
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.select import Pick
@@ -46,7 +46,7 @@ class Earlier(NamedTuple):
     layer: Layer | LayerPatch | None = None
     patch: str = ""
     taker: PieceTaker | None = None
-    look: Look | None = None
+    look: SourceLook | None = None
 
 
 class Update(Sink):

@@ -13,7 +13,7 @@ from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.hasher import Look
+from minibuild.fileop.hasher import SourceLook
 from minibuild.fileop.inventory import discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
@@ -44,7 +44,7 @@ class FileRunner:
         *,
         watched: bool = False,
         earlier: Result | None = None,
-        look: Look | None = None,
+        look: SourceLook | None = None,
     ) -> tuple[Result, CopyResult]:
         """The base's result with one diff more, and what came of copying. `watched`: with the
         fingerprints of what was read. `earlier` is the result of the same copy of other files,
@@ -172,7 +172,7 @@ class _Work(NamedTuple):
     places: Places
     parent: SnapshotID | None
     watched: bool
-    look: Look | None
+    look: SourceLook | None
     inventory: str = ""
     last: LastCopy | None = None
     earlier: Earlier | None = None

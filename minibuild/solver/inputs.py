@@ -31,14 +31,14 @@ from minibuild.solver.keys import (
     readers,
     reads_only_contexts,
 )
-from minibuild.solver.lookup import ReadParts
+from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.cache.materialise import Tell
     from minibuild.fileop.api import SourceTree
     from minibuild.fileop.digest_cache import DigestCache
-    from minibuild.fileop.hasher import Look
+    from minibuild.fileop.hasher import SourceLook
 
 # --- Open trees ---
 
@@ -105,6 +105,15 @@ def _name(vertex: Vertex | None) -> str:
 # --- Contents ---
 
 
+class ReadParts(NamedTuple):
+    """Parts of a fast key, a time before they were read, and what was seen of the sources of a
+    copy."""
+
+    parts: list[Part]
+    since_ns: int
+    look: "SourceLook | None" = None
+
+
 def read_fast_parts(
     build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: "DigestCache | None" = None
 ) -> ReadParts:
@@ -112,9 +121,9 @@ def read_fast_parts(
     of the store. Raises `DefinitionError` for what is not there, as the step would."""
     since_ns, reads, look = time.time_ns(), fast_reads(ready, op), None
     if reads and isinstance(op, File):
-        from minibuild.fileop.hasher import Look
+        from minibuild.fileop.hasher import SourceLook
 
-        look = Look()
+        look = SourceLook()
     return ReadParts(
         fast_parts(ready, op, _read(build, ready, reads, digests, look)), since_ns, look
     )
@@ -132,7 +141,7 @@ def _read(
     ready: ReadyVertex,
     wanted: Mapping[int, Reader],
     digests: "DigestCache | None" = None,
-    look: "Look | None" = None,
+    look: "SourceLook | None" = None,
 ) -> dict[int, Contents]:
     contents = {}
     for number, reader in wanted.items():
@@ -173,7 +182,7 @@ def contents_of(
     tree: "SourceTree",
     digests: "DigestCache",
     cancelled: threading.Event,
-    look: "Look | None" = None,
+    look: "SourceLook | None" = None,
 ) -> Contents:
     """What a reader reads of an open tree; if it is a copy, `look` has what was seen."""
     from minibuild.fileop.checksum import content_digests, tree_digests

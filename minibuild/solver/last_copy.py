@@ -9,7 +9,7 @@ Read next: `fileop.update`.
 import os
 
 from minibuild.cache.results import DiffKey, Result
-from minibuild.fileop.hasher import Look
+from minibuild.fileop.hasher import SourceLook
 from minibuild.fileop.inventory import average_bytes, keep
 from minibuild.fileop.update import Earlier
 from minibuild.layer.layer import Layer
@@ -66,7 +66,7 @@ def last_copy(
     return None
 
 
-def begin(last: LastCopy, look: Look | None, patch: str, *, packed: bool) -> Earlier:
+def begin(last: LastCopy, look: SourceLook | None, patch: str, *, packed: bool) -> Earlier:
     """What a copy begins with. Its layer becomes a patch where that is cheaper: one that is
     `packed` at once is decompressed, which takes as long as opening small files. Raises
     `Unplannable` if the table is damaged."""

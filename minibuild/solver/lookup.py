@@ -30,7 +30,6 @@ from minibuild.graph.op import (
 from minibuild.graph.vertex import Vertex
 from minibuild.solver.keys import (
     VERSION,
-    Part,
     ReadyVertex,
     diff_key,
     image_key,
@@ -44,7 +43,7 @@ from minibuild.solver.keys import (
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from minibuild.fileop.hasher import Look
+    from minibuild.solver.inputs import ReadParts
 
 
 class RecordReader(Protocol):
@@ -54,20 +53,11 @@ class RecordReader(Protocol):
         """The record of a key, if everything it points at still exists."""
 
 
-class ReadParts(NamedTuple):
-    """Parts of a fast key, a time before they were read, and what was seen of the sources of a
-    copy."""
-
-    parts: list[Part]
-    since_ns: int
-    look: "Look | None" = None
-
-
 class PrecomputedKey(NamedTuple):
     """A fast key that has no record, and what it was made of."""
 
     key: Digest
-    read: ReadParts
+    read: "ReadParts"
 
 
 class Answer(NamedTuple):
@@ -81,7 +71,7 @@ class Answer(NamedTuple):
 
 UNKNOWN = Answer()
 
-ReadFast = Callable[[ReadyVertex, Exec | File], ReadParts | None]
+ReadFast = Callable[[ReadyVertex, Exec | File], "ReadParts | None"]
 """Reads the parts of a fast key; None if that takes too long now, or fails. A failure belongs to
 the step that comes to it."""
 

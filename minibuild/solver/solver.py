@@ -20,10 +20,16 @@ from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.namespace import needs_user_namespace
-from minibuild.solver.inputs import find_revision, read_fast_parts, revision_key, save_revision
+from minibuild.solver.inputs import (
+    ReadParts,
+    find_revision,
+    read_fast_parts,
+    revision_key,
+    save_revision,
+)
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.layers import LayerPlan, Packing
-from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
+from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, probe
 from minibuild.solver.schedule import Declined, Scheduler
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple

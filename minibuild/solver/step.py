@@ -63,7 +63,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
-    from minibuild.fileop.hasher import Look
+    from minibuild.fileop.hasher import SourceLook
     from minibuild.solver.ahead import PreparedStep
     from minibuild.solver.exec import ExecRun, Following
     from minibuild.solver.file import FileRunner
@@ -83,7 +83,7 @@ class _Work(NamedTuple):
     canonical: Digest
     since_ns: int
     waiting: Sequence[Vertex]
-    look: "Look | None" = None
+    look: "SourceLook | None" = None
 
 
 class Steps:

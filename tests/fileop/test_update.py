@@ -24,7 +24,7 @@ from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import DigestCache, is_since
-from minibuild.fileop.hasher import Look, touched
+from minibuild.fileop.hasher import SourceLook, touched
 from minibuild.fileop.inventory import Inventory
 from minibuild.fileop.update import Earlier, Update
 from minibuild.fileop.walk import FoundFile
@@ -117,8 +117,8 @@ class Copying:
             self.packed += 1
         return copied
 
-    def look(self, copy: Copy, source: SourceTree) -> Look:
-        look = Look()
+    def look(self, copy: Copy, source: SourceTree) -> SourceLook:
+        look = SourceLook()
         content_digests(copy, source, DigestCache(self.content.store.db), look=look)
         return look
 

@@ -24,6 +24,7 @@ from minibuild.graph.op import (
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.solver import keys
+from minibuild.solver.inputs import ReadParts
 from minibuild.solver.keys import (
     ReadyVertex,
     diff_key,
@@ -38,7 +39,6 @@ from minibuild.solver.lookup import (
     Answer,
     Lookup,
     PrecomputedKey,
-    ReadParts,
     merged,
 )
 
