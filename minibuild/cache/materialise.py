@@ -55,8 +55,8 @@ class Materialiser:
             return None
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
-            if last.upper is not None and self._has_tree(last):
-                return last.upper
+            if (tree := self._own_tree(last)) is not None:
+                return tree
             self._announce(result)
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
@@ -67,19 +67,19 @@ class Materialiser:
             return True
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
-            return self._has_tree(last)
+            return self._own_tree(last) is not None
         return self._known(result) is not None
 
     def _announce(self, result: Result) -> None:
         """Have all layers that will be unpacked on the way: the transfers run side by side, and
         the first layer is unpacked while the others arrive."""
         rows = [self._diffs.get(key) for key in result]
-        self._layers.prefetch([r.layer for r in rows if r.layer and not self._has_tree(r)])
+        self._layers.prefetch([r.layer for r in rows if r.layer and self._own_tree(r) is None])
 
     def diff(self, key: DiffKey, tell: Tell) -> Diff:
         """A diff as two snapshots."""
         row = self._diffs.get(key)
-        if not self._has_tree(row):
+        if self._own_tree(row) is None:
             self._tree(row, tell)
             row = self._diffs.get(key)
         assert row.upper is not None
@@ -122,14 +122,15 @@ class Materialiser:
         ).fetchone()
         return None if found is None or not self._snapshots.intact(found[0]) else found[0]
 
-    def _has_tree(self, row: DiffRow) -> bool:
-        """Whether the diff exists as a tree. One that was removed by hand does not."""
-        return row.upper is not None and self._snapshots.intact(row.upper)
+    def _own_tree(self, row: DiffRow) -> SnapshotID | None:
+        """The tree of a diff, if it has one. One that was removed by hand is none."""
+        upper = row.upper
+        return upper if upper is not None and self._snapshots.intact(upper) else None
 
     def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:
         """The tree of a diff on its own base, unpacked from its layer if it is gone."""
-        if row.upper is not None and self._has_tree(row):
-            return row.upper
+        if (tree := self._own_tree(row)) is not None:
+            return tree
         if row.layer is None and self._layers.patch(row.key) is None:
             raise StoreError(
                 f"the files of snapshot {row.upper} are gone, and were in no layer yet",
@@ -140,8 +141,8 @@ class Materialiser:
         parent = self.snapshot(row.base, tell)
         with self._store.lock(f"tree-{row.key}", self._cancelled) as waited:
             now = self._diffs.get(row.key) if waited else row
-            if now.upper is not None and self._has_tree(now):
-                return now.upper
+            if (tree := self._own_tree(now)) is not None:
+                return tree
             active = self._snapshots.prepare(parent)
             with self._snapshots.removed_if_failed(active):
                 for left_out in self._layers.unpack(layer, active):
