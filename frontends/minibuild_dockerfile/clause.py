@@ -1,7 +1,7 @@
 """One instruction between text and type: its pieces, its flags, and its errors.
 
-Comes in: a logical line cut in two. Goes out: flags checked and typed, spans for pieces, errors
-that know their place. What all functions of `grammar` work with.
+Comes in: a logical line, cut into its keyword and the rest. Goes out: flags checked and typed,
+spans for pieces, errors that know their place. Every function of `grammar` works with a `Clause`.
 Read next: `grammar`.
 """
 

@@ -1,8 +1,9 @@
-"""The context of a question, where it is no directory: its Dockerfile and its ignore file.
+"""The context of a question (`--call`), where it is no directory on this machine.
 
 Comes in: a definition whose context is an archive, a git repository, or something from the web,
-and an empty folder. Goes out: the definition, complete. Nothing is built on that context, so it is
-put into the folder as this account can: it takes no root, no namespace and no store.
+and an empty folder. Goes out: the definition with its Dockerfile and its ignore file. Nothing is
+built on that context, so its files need not have their owners: they are put into the folder
+without root, without a namespace and without a store.
 Read next: `remote_context`, for builds.
 """
 

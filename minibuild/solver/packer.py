@@ -17,7 +17,9 @@ from minibuild.solver.layers import Packing
 from minibuild.worker.context import BuildContext
 
 _GRACE_S = 0.3
+"""How long a build that failed waits for the layer in the making."""
 _TURN_S = 0.1
+"""How often the end of a build looks whether it was cancelled meanwhile."""
 _AFTER_S = 0.002
 """How long after a step its layer is begun: the thread that starts the next step has much to do in
 the interpreter until it runs, and then nothing."""

@@ -1,8 +1,9 @@
-"""One mount of a step, put in place: how it comes, and how it goes.
+"""One mount of a step without a mount: files moved into the tree, and back after the step.
 
-Comes in: what is to be seen, on the filesystem of "/", and a path. Goes out: the tree as it was.
-What was at the path waits aside. A directory with a mount of the container below it cannot be
-moved, so only its entries are.
+Comes in: a file or directory on the filesystem of "/", and the path at which the step is to see it.
+Goes out: the tree with it there (`put`), and after the step the tree as it was (`put_back`). What
+was at the path is kept beside it meanwhile. A directory with a mount of the container below it
+cannot be moved, so its entries are moved one by one.
 Read next: `step_mounts`.
 """
 
