@@ -59,8 +59,8 @@ def add_build_flags(made: Parser) -> None:
     )
     made.switch("--no-cache", "run every step again")
     made.values("--no-cache-filter STAGE,...", "run the steps of stages again")
-    types = "|".join(get_args(OutputType))
-    made.values("-o --output DEST", f"DIR, - (a tar), or type={types},dest=PATH,...")
+    types = ", ".join(get_args(OutputType))
+    made.values("-o --output DEST", f"DIR, - (a tar), or type=TYPE,dest=PATH,...: {types}")
     made.switch("--squash", "one layer for all that is above the base")
     made.switch("--push", "push the image to its registry, as -o type=registry")
     said = "hand the image to a container engine of this machine"
@@ -83,7 +83,8 @@ def _add_results(made: Parser) -> None:
     add_registry_flags(made)
     made.values("--platform OS/ARCH,...", "platforms to build for")
     made.value(
-        "--call METHOD", "check, outline, targets, graph or plan, with ,format=json: do not build"
+        "--call METHOD",
+        "check, outline, targets, graph, llb, plan, with ,format=json: do not build",
     )
     made.switch("--check", "short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR"

@@ -10,14 +10,19 @@ import minibuild
 from minibuild.buildflags.options import BuildOptions, CallOptions
 from minibuild.buildflags.request import READERS
 from minibuild.session.request import BuildRequest
+from tests.conftest import CHECKOUT
 from tests.support.types import complaints
 
 SNIPPETS = Path(__file__).parent / "snippets"
 
 
 @pytest.mark.linters
-def test_right_calls() -> None:
-    found, said = complaints(SNIPPETS / "right.py")
+def test_right_calls(tmp_path: Path) -> None:
+    """Those of the page as well, which is one program."""
+    page = (CHECKOUT / "docs/python-api.md").read_text()
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)))
+    found, said = complaints(SNIPPETS / "right.py", program)
     assert not found and "error" not in said, said
 
 

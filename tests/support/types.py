@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.conftest import CHECKOUT
 
 
-def complaints(path: Path) -> tuple[set[int], str]:
-    """The lines of `path` that `mypy --strict` finds at fault, and all it said."""
+def complaints(path: Path, *more: Path) -> tuple[set[int], str]:
+    """The lines of `path` that `mypy --strict` finds at fault, and all it said, of `more`, too."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary"),
             *("--config-file=", "--python-version=3.11", "--follow-imports=silent"),
-            *("--cache-dir", str(CHECKOUT / ".mypy_cache/snippets"), str(path)),
+            *("--cache-dir", str(CHECKOUT / ".mypy_cache/snippets"), *map(str, (path, *more))),
         ],
         env={"MYPYPATH": f"{CHECKOUT}:{CHECKOUT}/frontends"},
         cwd="/",
