@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if call is not None:
             _check_without(options, "a question builds nothing", report_file="report")
             return _defined(request, lambda full: _ask(full, options, call, session, mode))
-    _check_streams(request, session)
+    _check_streams(request)
     if options.builder:
         why = "a builder elsewhere keeps its steps"
         _check_without(options, why, report_file="report", step="step", on_error="on-error")
@@ -217,18 +217,13 @@ def _mode(options: argparse.Namespace, session: Session) -> Mode:
     return cast(Mode, word)
 
 
-def _check_streams(request: BuildRequest, session: Session) -> None:
-    """Standard output takes one archive, and is no terminal then."""
+def _check_streams(request: BuildRequest) -> None:
+    """Standard output takes one archive."""
     archives = [output for output in request.outputs if output.dest == "-"]
     if len(archives) > 1:
         raise UsageError(
             "standard output can take one output, and several are to go there",
             hint="name a file with dest=FILE for the others",
-        )
-    if archives and session.stdout.isatty():
-        raise UsageError(
-            "not writing an archive to the terminal",
-            hint="name a file with dest=FILE, or redirect standard output",
         )
 
 

@@ -18,6 +18,7 @@ from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, table
 from minibuild.errors import BuildError, ImageError, StoreError, UsageError
 from minibuild.graph.reference import parse_reference
+from minibuild.graph.spelling import one_of
 from minibuild.progress.quantity import bytes_text
 from minibuild.remotecache.mounts.artifact import read_mounts
 from minibuild.remotecache.mounts.exporter import send
@@ -144,7 +145,8 @@ def _import(options: argparse.Namespace, session: Session) -> None:
             raise ImageError(f"there are no cache mounts at {opened.name}")
 
         def missing(id: str, known: Collection[str]) -> ImageError:
-            return ImageError(f"{opened.name} has no cache mount {id}", hint=_has(known))
+            hint = one_of(id, sorted(known)[:10])
+            return ImageError(f"{opened.name} has no cache mount {id}", hint=hint)
 
         for id in _named((*asked.ids, *options.id) or sorted(kept.layers), kept.layers, missing):
             local = LocalMount(build.worker.store, id)
@@ -170,12 +172,8 @@ def _named(
 
 
 def _missing(id: str, known: Iterable[str]) -> StoreError:
-    return StoreError(f"there is no cache mount {id} in the store", hint=_has(known))
-
-
-def _has(ids: Iterable[str]) -> str:
-    names = ", ".join(sorted(ids)[:10])
-    return f"there are {names}" if names else "there are none"
+    hint = one_of(id, sorted(known)[:10])
+    return StoreError(f"there is no cache mount {id} in the store", hint=hint)
 
 
 COMMANDS = {

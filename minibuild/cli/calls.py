@@ -27,9 +27,7 @@ from minibuild.graph.spelling import one_of
 from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
 
-_HINT = (
-    "write --call=check, outline, targets, graph, llb or plan, and ,format=json behind it for JSON"
-)
+_HINT = "write --call=METHOD, or --call=METHOD,format=json"
 _FORMS = ("text", "json")
 _BINARY = "binary"
 _DEFINITION_IS_WRONG = 6

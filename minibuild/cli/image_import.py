@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import new_name, open_images
-from minibuild.errors import ImageError, UsageError
+from minibuild.errors import ImageError, UsageError, os_errors_as
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.image.store import ImageStore
@@ -67,15 +67,11 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
     if path == "-":
         yield cast(io.BufferedReader, sys.stdin.buffer)
         return
-    try:
-        with open(path, "rb") as file:
-            yield file
-    except IsADirectoryError:
-        raise UsageError(
-            f"{path} is a directory", hint=f"pack it: tar -C {path} -c . | minibuild image import -"
-        ) from None
-    except (FileNotFoundError, PermissionError) as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    packed = f"pack it: tar -C {path} -c . | minibuild image import -"
+    with os_errors_as(UsageError, f"cannot read {path}", packed if os.path.isdir(path) else ""):
+        file = open(path, "rb")  # noqa: SIM115
+    with file:
+        yield file
 
 
 def layer_of_tar(images: ImageStore, path: str) -> tuple[Layer, str]:

@@ -35,12 +35,8 @@ def open_destination(dest: str, cancelled: threading.Event | None = None) -> Ite
     A regular file is written under another name beside `dest` and renamed at the end, so a build
     that fails leaves what was there. Anything else, such as a pipe, is written as it is.
     """
+    check_file(dest)
     if dest == "-":
-        if os.isatty(_STDOUT):
-            raise UsageError(
-                "an archive is not written to a terminal",
-                hint="redirect standard output, or give dest=FILE",
-            )
         try:
             with OutputFile(io.FileIO(_STDOUT, "wb", closefd=False), cancelled) as file:
                 yield file
@@ -49,11 +45,6 @@ def open_destination(dest: str, cancelled: threading.Event | None = None) -> Ite
         except OSError as error:
             raise write_error(error, "to standard output") from error
         return
-    if os.path.isdir(dest):
-        raise UsageError(
-            f"destination {dest} is a directory",
-            hint="name a file, or use tar=false for an OCI layout as a directory",
-        )
     with open_file(dest, cancelled) as file:
         yield file
 
@@ -71,17 +62,24 @@ def open_file(path: str, cancelled: threading.Event | None = None) -> Iterator["
 def check_file(dest: str) -> None:
     """Find out before a build whether `open_destination` may write there; it makes no directory. An
     error of the disk shows only at the end. Raises `UsageError` or `HostError`."""
-    path = os.path.realpath(dest)
-    if os.path.isdir(path):
+    if dest == "-":
+        if os.isatty(_STDOUT):
+            raise UsageError(
+                "not writing an archive to the terminal",
+                hint="name a file with dest=FILE, or redirect standard output",
+            )
+        return
+    if os.path.isdir(dest):
         raise UsageError(f"cannot write {dest}: it is a directory", hint="name a file")
-    folder = os.path.dirname(path)
+    if os.path.exists(dest) and not os.path.isfile(dest):
+        return  # A pipe or a device, perhaps by the name of an open file: opening it will tell.
+    folder = os.path.dirname(os.path.realpath(dest))
     if not os.path.isdir(folder):
         raise UsageError(
             f"cannot write {dest}: there is no directory {os.path.dirname(dest)}",
             hint="make the directory first",
         )
-    # A regular file is replaced, and a pipe or a device is written to.
-    _check_access(folder if os.path.isfile(path) or not os.path.lexists(path) else path, dest)
+    _check_access(folder, dest)
 
 
 def check_folder(dest: str) -> None:

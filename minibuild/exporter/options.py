@@ -172,7 +172,7 @@ def _check_media_types(output: Output, options: ImageOptions, request: BuildRequ
 def check_destination(output: Output) -> None:
     """Whether this process may write where the output is to go. Raises `UsageError` or
     `HostError`."""
-    if output.dest and output.dest != "-":
+    if output.dest:
         from minibuild.exporter.destination import check_file, check_folder
 
         layout = form_of(output.type) == "image" and not image_options(output).tar

@@ -26,7 +26,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def one_of(word: str, known: Iterable[str]) -> str:
     """A hint about a word that is none of a few known ones: what was meant, and all of them."""
     words = tuple(known)
-    near, every = nearest(word, words, most=len(word) // 3), ", ".join(words)
+    near, every = nearest(word, words, most=len(word) // 3), ", ".join(words) or "none"
     return f"did you mean {near}? There are {every}" if near else f"there are {every}"
 
 

@@ -169,3 +169,12 @@ def test_a_place_that_may_not_be_written_to(
     monkeypatch.setattr(os, "statvfs", lambda path: Status(flag))
     with pytest.raises(BuildError, match=f"cannot write {tmp_path}/a: {why}"):
         check(f"{tmp_path}/a")
+
+
+def test_an_open_pipe_may_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of its descriptor, whatever the rights on the folder of descriptors."""
+    read_fd, write_fd = os.pipe()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    check_file(f"/proc/self/fd/{write_fd}")
+    os.close(read_fd)
+    os.close(write_fd)
