@@ -107,10 +107,10 @@ def _set_copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -
     pivot, parents, rest = path.partition("/./")
     message.src = clean("/" + (pivot if parents else "" if action.parents else path))
     if action.parents:
-        rest = rest if parents else path
-        message.include_patterns.append(rest)
-        if not has_wildcard(rest):
-            message.required_paths.append(posixpath.join(message.src, rest))
+        pattern = clean("/" + (rest if parents else path)).lstrip("/")
+        message.include_patterns.append(pattern)
+        if not has_wildcard(path):
+            message.required_paths.append(clean(f"{message.src}/{pattern}"))
     message.include_patterns.extend(rules.include)
     message.followSymlink, message.dirCopyContents = rules.follow, rules.contents
     message.allowWildcard, message.allowEmptyWildcard = True, rules.allow_empty

@@ -121,6 +121,26 @@ def test_what_is_left_out_of_a_download_and_of_a_repository() -> None:
     assert [action["copy"]["exclude_patterns"] for action in made] == [["x"]] * 3
 
 
+@pytest.mark.parametrize(
+    ("source", "tree", "pattern", "required"),
+    [
+        ("x/y", "/", "x/y", ["/x/y"]),
+        ("./x/./y/", "/x", "y", ["/x/y"]),
+        ("x/../../y", "/", "y", ["/y"]),
+        ("x/./../y", "/x", "y", ["/x/y"]),
+        ("x/./", "/x", "", ["/x"]),
+        ("*/./y", "/*", "y", []),
+        ("x/./*.c", "/x", "*.c", []),
+    ],
+)
+def test_a_copy_of_parents(source: str, tree: str, pattern: str, required: list[str]) -> None:
+    made = encode(vertex_of(f"FROM scratch\nCOPY --parents {source} /\n", {}), SESSION)
+    (action,) = as_json(made.SerializeToString())["ops"][1]["op"]["file"]["actions"]
+    copy = action["copy"]
+    assert (copy["src"], copy["include_patterns"]) == (tree, [pattern])
+    assert copy.get("required_paths", []) == required
+
+
 def test_what_a_daemon_has_to_be_capable_of() -> None:
     """A daemon refuses a capability that it does not know: there is none for each attribute."""
     text = "FROM scratch\nADD https://x.example/a /\nADD https://x.example/b.git#c:d /\nCOPY a /\n"
