@@ -26,6 +26,7 @@ from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.linux.xattr import CAPABILITY
 
 if TYPE_CHECKING:
+    from minibuild.fileop.select import Pick
     from minibuild.linux.recorded import Records
 
 _MORE_THAN_DATA = {CAPABILITY, device.PLACEHOLDER}
@@ -70,6 +71,12 @@ class TreeSink(Sink):
                 self.settle()
         finally:
             self._tree.close()
+
+    def enter(self, pick: "Pick") -> None:
+        if pick.wanted is not None:
+            # The plan asks who owns the directories on the way, and they get that when they are
+            # left.
+            self._tree.enter("")
 
     def settle(self) -> None:
         """Finish all directories."""

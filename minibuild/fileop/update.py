@@ -82,6 +82,8 @@ class Update(Sink):
     def enter(self, pick: Pick) -> None:
         self._below = pick.real if pick.is_dir else ""
         self.directories.append((self._input, pick.real))
+        if self._tree is not None:
+            self._tree.enter(pick)
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Raises `Unplannable`."""

@@ -80,7 +80,8 @@ def extract(
         for entry in reader:
             if not (name := clean(entry.name)):
                 continue
-            entry = entry._replace(name=name)
+            # A time before 1970 means none, as with Docker.
+            entry = entry._replace(name=name, mtime_ns=max(entry.mtime_ns, 0))
             if contents_only:
                 entry = entry._replace(mode=_OWN_MODE, xattrs={})
             writer.put(entry, reader)

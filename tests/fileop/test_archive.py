@@ -110,6 +110,15 @@ def test_names_with_dots(bench: Bench) -> None:
     assert os.stat(names[0]).st_ino == os.stat(names[1]).st_ino
 
 
+def test_a_time_before_1970_is_none(bench: Bench) -> None:
+    early = tarfile.TarInfo("f")
+    early.mtime = -5
+    with tarfile.open(os.path.join(bench.source, "a.tar"), "w") as archive:
+        archive.addfile(early)
+    bench.copy("a.tar", "/", unpack=True)
+    assert os.stat(os.path.join(bench.dest, "f")).st_mtime == 0
+
+
 UNUSABLE: dict[str, Callable[[bytes], bytes]] = {
     "a type that is not known": lambda head: head[:156] + b"Q" + head[157:],
     "an id beyond all": lambda head: head[:108] + b"\x80" + b"\xff" * 7 + head[116:],

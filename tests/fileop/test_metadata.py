@@ -72,6 +72,13 @@ def test_existing_directories_on_the_way(
     assert ", ".join(f"{p} {found[p]} {ids[p]}" for p in sorted(found)) == expected
 
 
+@pytest.mark.needs("root")
+def test_a_directory_on_the_way_that_the_same_copy_made(bench: Bench) -> None:
+    make(bench.source, {"p/q/f": "f", "p/q/g/h": "h"})
+    bench.copy("p/./q", "p/./q/g", "/", parents=True, chown="8:9")
+    assert {*owners(bench.dest).values()} == {"8:9"}
+
+
 @pytest.mark.parametrize(
     ("chmod", "words", "expected"),
     [
