@@ -200,8 +200,12 @@ class Selection:
             picks = (self._pick(named, path) for named in self._expand(base))
             yield from (_wanted(pick, pattern) if pick.is_dir else pick for pick in picks)
             return
-        pick = _wanted(self._pick(clean(base), path), pattern)
+        pick = self._pick(clean(base), path)
         required = not _has_wildcard(pattern)
+        if not (pick.is_dir or required or self.tree.local):
+            yield pick  # Of a context BuildKit fetches what the pattern matches, and so nothing.
+            return
+        pick = _wanted(pick, pattern)
         if not pick.is_dir or (required and (not pattern or not self._any(pick))):
             from minibuild.fileop.missing import not_found
 

@@ -171,6 +171,7 @@ def test_symlinks_inside_are_kept(bench: Bench) -> None:
         (("*.txt/./x", "none*/./x", "/r/"), {"parents": True}, "r r/a.txt r/b.txt"),
         (("a.*/./x", "/r"), {"parents": True}, "r"),
         (("**/./t*", "/r/"), {"parents": True}, "r r/a.txt r/b.txt r/c.md r/run.sh"),
+        (("a.txt/./*", "/r/"), {"parents": True}, "r r/a.txt"),
         (("none*/./x", "/r"), {"parents": True}, ""),
         (("nothing*", "/r"), {"parents": True}, "r"),
         (("d*/./nothing", "/r/"), {"parents": True}, "r"),
