@@ -42,7 +42,6 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if call is not None:
             _check_without(options, "a question builds nothing", report_file="report")
             return _defined(request, lambda full: _ask(full, options, call, session, mode))
-    _check_streams(request)
     if options.builder:
         why = "a builder elsewhere keeps its steps"
         _check_without(options, why, report_file="report", step="step", on_error="on-error")
@@ -215,16 +214,6 @@ def _mode(options: argparse.Namespace, session: Session) -> Mode:
     if word not in MODES:
         raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint=one_of(word, MODES))
     return cast(Mode, word)
-
-
-def _check_streams(request: BuildRequest) -> None:
-    """Standard output takes one archive."""
-    archives = [output for output in request.outputs if output.dest == "-"]
-    if len(archives) > 1:
-        raise UsageError(
-            "standard output can take one output, and several are to go there",
-            hint="name a file with dest=FILE for the others",
-        )
 
 
 def _look_around(session: Session, *, shell: bool) -> None:

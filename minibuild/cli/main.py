@@ -126,14 +126,11 @@ def _global_flags(words: list[str], session: Session) -> tuple[list[str], Sessio
         elif name in ("-v", "--version"):
             return ["version"], session
         else:
-            from minibuild.cli.catalogue import parser_of
             from minibuild.cli.foreign_flags import FOREIGN
 
-            hint = "see `minibuild --help`"
+            hint = "flags of a command stand behind it: `minibuild build -t NAME .`"
             if instead := FOREIGN["build"].get(name):  # kaniko has no commands
                 hint = f"write `minibuild build` first, and then {instead}"
-            elif parser_of("build").takes(name):
-                hint = f"it stands behind the command: `minibuild build {name} ...`"
             raise UsageError(f"unknown flag before the command: {name}", hint=hint)
         words = rest
     return words, session

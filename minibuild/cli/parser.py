@@ -84,10 +84,6 @@ class Parser(argparse.ArgumentParser):
         """The flag that says which image is meant, of those for several platforms."""
         self.value("--platform OS/ARCH", help)
 
-    def takes(self, flag: str) -> bool:
-        """Whether it has a flag of this name."""
-        return flag in self._option_string_actions
-
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options that `argv` means. Raises `UsageError`."""
         options, rest = self.parse_known_args(self._normalised(argv))

@@ -135,20 +135,29 @@ def check_outputs(request: BuildRequest, report: Report) -> None:
             raise UsageError(
                 f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
             )
+    if sum(output.dest == "-" for output in request.outputs) > 1:
+        raise UsageError(
+            "standard output can take one output, and several are to go there",
+            hint="name a file with dest=FILE for the others",
+        )
     for output in request.outputs:
         for key in output.attributes:
             if not _is_known(key, output.type):
                 report(Warned(_RULE, _unknown(key, output.type)))
-        form = form_of(output.type)
-        if form == "tree":
-            tree_options(output)
-        elif form == "image":
-            options = image_options(output)
-            if not options.oci_mediatypes:
-                _check_media_types(output, options, request)
-            if options.push is not None and not (request.tags or options.names):
-                raise UsageError(NAMELESS, hint=NAMELESS_HINT)
-        check_destination(output)
+        _check_output(output, request)
+
+
+def _check_output(output: Output, request: BuildRequest) -> None:
+    form = form_of(output.type)
+    if form == "tree":
+        tree_options(output)
+    elif form == "image":
+        options = image_options(output)
+        if not options.oci_mediatypes:
+            _check_media_types(output, options, request)
+        if options.push is not None and not (request.tags or options.names):
+            raise UsageError(NAMELESS, hint=NAMELESS_HINT)
+    check_destination(output)
 
 
 def _check_media_types(output: Output, options: ImageOptions, request: BuildRequest) -> None:

@@ -48,7 +48,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("squash x", 2, "", "did you mean `minibuild image squash`?"),
         ("course", 2, "", "`minibuild lab learn LESSON` sets the exercise"),
         ("ps", 2, "", "`minibuild run IMAGE COMMAND`"),
-        ("-t app .", 2, "", "behind the command: `minibuild build -t ...`"),
+        ("-t app .", 2, "", "stand behind it: `minibuild build -t NAME .`"),
         ("/", 2, "", "did you mean `minibuild build /`?"),
         ("--help build", 0, "usage: minibuild build", ""),
         ("buildx build --help", 0, "usage: minibuild build", ""),

@@ -95,3 +95,9 @@ def test_what_the_media_types_of_docker_have_no_place_for(
             outputs=(output,), tags=("a",), annotations=(annotation,), attestations=attestations
         )
         check_outputs(asked, lambda event: None)
+
+
+def test_standard_output_takes_one_output() -> None:
+    outputs = (Output("tar", "-"), Output("oci", "-"))
+    with pytest.raises(UsageError, match="standard output can take one output"):
+        check_outputs(BuildRequest(outputs=outputs), lambda event: None)
