@@ -147,6 +147,18 @@ def test_one_instruction_can_be_spared() -> None:
     assert findings(text) == [("JSONArgsRecommended", 4)]
 
 
+@pytest.mark.parametrize(
+    ("above", "between", "expected"),
+    [
+        ("", "# check=skip=all\n", []),
+        ("# check=skip=all\n", "", ["MultipleInstructionsDisallowed"]),
+    ],
+)
+def test_a_second_cmd_is_spared_above_it(above: str, between: str, expected: list[str]) -> None:
+    text = f'FROM busybox\n{above}CMD ["a"]\n{between}CMD ["b"]\n'
+    assert [rule for rule, _ in findings(text)] == expected
+
+
 def test_findings_can_be_errors() -> None:
     text = "# check=error=true\nFROM busybox as base\nMAINTAINER x\n"
     made: list[Finding] = []

@@ -57,13 +57,14 @@ def check_form(item: Env | Label, checks: Checks) -> None:
 
 
 def check_once(item: Cmd | Entrypoint | Healthcheck, earlier: Head | None, checks: Checks) -> None:
-    """Check that an instruction overwrites none of its stage; the `earlier` one is at fault."""
+    """Check that an instruction overwrites none of its stage. The `earlier` one is shown, and a
+    comment above the later one may forbid that, as in BuildKit."""
     if earlier is not None:
         message = (
             f"Multiple {item.head.keyword} instructions should not be used in the same "
             "stage because only the last one will be used"
         )
-        checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, earlier)
+        checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, item.head, earlier.span)
 
 
 def check_secret(item: Arg | Env, name: str, checks: Checks) -> None:
