@@ -343,6 +343,9 @@ def test_what_a_look_finds_is_put_and_nothing_else(
         assert copying.tar(last) == copying.tar(whole)
         if form != "layer":
             assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
+    with opened(copying.source) as (source_fd,):
+        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
+    assert found is not None and found.changed == ()  # The new table knows what was put.
 
 
 def _replace(path: Path) -> None:
