@@ -562,3 +562,19 @@ def test_what_is_left_to_the_walk(tmp_path: Path, content: ContentStore, case: s
     _LEFT[case](tmp_path / "source")
     with opened(copying.source) as (source_fd,):
         assert copying.changes(copy, SourceTree(source_fd, local=True), last) is None
+
+
+def test_what_was_written_just_before_is_put_again(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be written once more without another stamp."""
+    copying, copy = Copying(tmp_path, content, "layer"), _CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    monkeypatch.setattr(changes, "RACY_NS", 10**12)
+    last = copying.run(copy, last, looked=True)
+    with opened(copying.source) as (source_fd,):
+        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
+    assert found is not None and [one.path for one in found.changed] == ["d/x"]
