@@ -78,10 +78,12 @@ def is_called(id: str, name: str) -> bool:
 
 
 def owner_of(mount: CacheMount) -> tuple[int, int, int]:
-    """The mode, user and group of a directory that is made for an owner.
+    """The mode, user and group of a new directory that no tree says them of.
 
     Of the mode only the permission bits count: BuildKit drops the others on the way.
     """
+    if not has_owner(mount):
+        return 0o755, 0, 0
     mode = 0o755 if mount.mode is None else mount.mode & 0o777
     return mode, mount.uid or 0, mount.gid or 0
 

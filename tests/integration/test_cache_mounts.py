@@ -82,8 +82,16 @@ def test_what_a_new_cache_starts_with(builds: Builds, project: Project) -> None:
         "echo $(stat -c '%a %u:%g' /c) $(ls /c) >> /seen"
         for number, (options, _) in enumerate(STARTS)
     ]
+    part = "RUN --mount=type=cache,target=/c,id=part"
+    lines += [
+        f"{part} stat -c %a /c >> /seen; mkdir -m 711 /c/x",
+        f"{part},source=x,mode=0 stat -c %a /c >> /seen",
+    ]
     image = builds.image(project({"Dockerfile": TREE + "\n".join(lines), "f": "f"}))
-    assert image.files["seen"].data.decode().splitlines() == [start for _, start in STARTS]
+    assert image.files["seen"].data.decode().splitlines() == [start for _, start in STARTS] + [
+        "755",
+        "711",
+    ]
 
 
 def test_without_the_cache(builds: Builds, project: Project) -> None:
