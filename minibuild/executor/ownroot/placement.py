@@ -2,8 +2,8 @@
 
 Comes in: a file or directory on the filesystem of "/", and the path at which the step is to see it.
 Goes out: the tree with it there (`put`), and after the step the tree as it was (`put_back`). What
-was at the path is kept beside it meanwhile. A directory with a mount of the container below it
-cannot be moved, so its entries are moved one by one.
+was at the path is kept elsewhere meanwhile (`aside`). A directory with a mount of the container
+below it cannot be moved, so its entries are moved one by one.
 Read next: `step_mounts`.
 """
 

@@ -1,10 +1,10 @@
-"""`RUN --mount` without mounting: things are put in place for a step, and taken away after it.
+"""`RUN --mount` without mounting: files are moved into place for a step, and back after it.
 
 Comes in: a step's mounts, when its tree is "/". Goes out: the same tree as before, but for what the
 step did. What is only to be read is copied, because no mount keeps root from writing to it. Caches
 and sockets are moved there and back; on another filesystem, a cache is copied both ways and a
-socket linked to. A file in memory, or a filesystem of a given size, there is none: secrets and
-tmpfs are on the disk of the container while the step runs.
+socket linked to. Secrets and tmpfs are files on the disk of the container while the step runs:
+memory, or a filesystem of a given size, would need a mount.
 Read next: `placement`.
 """
 
