@@ -120,6 +120,8 @@ def test_a_tree_that_is_mounted_nowhere(
         mount = mount._replace(upper="up", work="work")
 
     def work() -> None:
+        # What others mount on this machine meanwhile does not arrive here.
+        syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
         syscalls.mount(folder, folder, flags=syscalls.MS_BIND)
         syscalls.mount("", folder, flags=MS_SHARED)
         before, seen = open_descriptors(), own_mounts()
