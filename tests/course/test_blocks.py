@@ -54,6 +54,7 @@ MASKS = [
     (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "DATE"),
     (r"\bsnapshot \d+\b", "SNAPSHOT"),
     (r"#\d{2,}\b", "#INODE"),
+    (r"\b(d[rwxst-]{9} +\d+ \w+ +\w+ +)\d+ ", r"\1SIZE "),  # each filesystem has its own
     (r"\b\d{3,}\b", "NUMBER"),
     (r"[ \t]+", " "),
 ]
@@ -192,6 +193,8 @@ def written(text: str, found: list[list[Block]]) -> str:
         (f"sha256:{'1' * 64}\n", f"sha256:{'2' * 64}\n", True),
         ("#9 0.017 a 5\n", "#9 1.250 a 5\n", True),
         ("#9 0.017 a 5\n", "#9 0.017 a 6\n", False),
+        ("drwxr-xr-x 1 a b 4096 /c\n", "drwxr-xr-x 1 a b 60 /c\n", True),
+        ("-rwxr-xr-x 1 a b 4096 /c\n", "-rwxr-xr-x 1 a b 60 /c\n", False),
         ("#1 [a]\n#1 DONE 0.0s\n\n#2 [b]\n", "#1 [b]\n\n#2 [a]\n#2 DONE 0.4s\n", True),
         ("", "an error\n", False),
     ],
