@@ -65,7 +65,7 @@ def connected(accept: Callable[[Stream], None], step: int = 1 << 20) -> Iterator
     yield client
     client.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -140,11 +140,11 @@ def test_the_end_of_one_side_is_the_end_of_the_call() -> None:
 
     with connected(wait) as client:
         first, second = client.open(REQUEST), client.open(REQUEST)
-        assert reading.acquire(timeout=5) and reading.acquire(timeout=5)
+        assert reading.acquire(timeout=60) and reading.acquire(timeout=60)
         first.cancel()
-        assert reading.acquire(timeout=5) and broken == [first.number]
+        assert reading.acquire(timeout=60) and broken == [first.number]
         client.close()
-        assert reading.acquire(timeout=5) and broken == [first.number, second.number]
+        assert reading.acquire(timeout=60) and broken == [first.number, second.number]
         with pytest.raises(Failure):
             client.open(REQUEST)
 

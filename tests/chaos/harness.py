@@ -90,7 +90,7 @@ class Harness:
             out, _ = other.communicate(timeout=120)
             wrong += self._wrong(out, other.returncode, number, early=True)
         for word in (self.root, NAP):
-            if not processes.gone(word, within_s=1):
+            if not processes.gone(word, within_s=10):
                 left = map(_command_line, processes.with_word(word))
                 wrong.append(f"a process is left: {', '.join(left)}")
         return Ended(name, then - began, took_s, running.returncode, out, tuple(wrong))

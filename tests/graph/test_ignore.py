@@ -204,11 +204,11 @@ def test_the_deciding_pattern_explains_the_answer(patterns: list[str], path: str
 
 @pytest.mark.parametrize("part", ["*a", "*[a-c]", "*?a", "a*", "*\\a"])
 def test_many_stars_are_quick(part: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     assert not IgnorePatterns([part * 40 + "b"]).excluded("a" * 200)
     assert not match_glob(part * 40 + "b", "a" * 200)
     assert match_glob(part * 40 + "*", "aaaa" * 50)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_twenty_thousand_paths_are_quick() -> None:

@@ -70,7 +70,7 @@ def test_a_build_that_ends_in_the_step_below(
         time.sleep(0.01)
     running.send_signal(number)
     running.communicate(timeout=30)
-    assert processes.gone(nap, within_s=2) and processes.gone(builds.cli.root, within_s=2)
+    assert processes.gone(nap, within_s=10) and processes.gone(builds.cli.root, within_s=10)
     image = builds.image(project({"Dockerfile": "FROM busybox\nRUN touch /other\n"}))
     assert "other" in image.files
     assert builds.leftovers() == []

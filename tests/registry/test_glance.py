@@ -53,7 +53,7 @@ def server(answer: Callable[[socket.socket], object]) -> Iterator[tuple[str, lis
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"127.0.0.1:{listener.getsockname()[1]}", asked
-        thread.join(5)
+        thread.join(60)
 
 
 def endpoint(host: str, *schemes: str) -> Endpoint:

@@ -82,7 +82,7 @@ def test_cancelling(point: str, scheme: str, authority: Authority) -> None:
         began = time.monotonic()
         with pytest.raises(Cancelled):
             do_request(transport, f"{scheme}://127.0.0.1:{port}/", tls, point)
-    assert time.monotonic() - began < 5  # else it waits for 10 seconds at least
+    assert time.monotonic() - began < 9  # else it waits for 10 seconds at least
 
 
 @pytest.mark.parametrize("set_first", [True, False])

@@ -141,9 +141,9 @@ def test_sweeping_nothing_is_quick(world: World) -> None:
 
 def timed(store: Store) -> float:
     """How long a sweep takes."""
-    started = time.perf_counter()
+    started = time.thread_time()
     assert sweep(store) == 0
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 # Rows --------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +147,7 @@ def test_it_is_killed_when_the_build_is_cancelled(
 ) -> None:
     make(str(tmp_path / "from"), {f"f{n:05}": "x" * 3000 for n in range(6000)})
     fd, cancelled = os.open(tmp_path / "from", os.O_RDONLY), threading.Event()
-    began, told = time.monotonic(), []
+    told: list[int] = []
 
     def progress(files: int, size_bytes: int) -> None:
         told.append(files)
@@ -159,7 +158,7 @@ def test_it_is_killed_when_the_build_is_cancelled(
         _there(server, CopyJob((COPY,), "layer"), Places(-1, None, {3: SourceTree(fd)}),
                ContentStore(store), hooks)  # fmt: skip
     os.close(fd)
-    assert told and time.monotonic() - began < 5
+    assert told and max(told) < 6000
     assert not server.alive
     assert os.listdir(store.path("ingest")) == []
 

@@ -9,27 +9,31 @@ import base64
 import http.server
 import json
 import os
+import random
 import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 USER, PASSWORD = "ada", "correct horse"
 # bcrypt, the only kind that the registry takes; cost 4 to be quick.
 HTPASSWD = "ada:$2b$04$3QA3MC/AoCL7v.7UlLD5qOKiq4jXtlminQZrNVhtAHubzEXBiNyqK\n"
-START_S = 20.0
+START_S = 60.0
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that is free. It is below those that the kernel gives out by itself, so no
+    connection of another test takes it before the server does."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Registry:
