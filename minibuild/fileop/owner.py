@@ -37,8 +37,8 @@ def lookup_owner(root_fd: int, text: str, *, names: bool = True) -> tuple[int, i
     if owner.name and not names:
         raise DefinitionError(
             f"invalid user index: -1: {owner.name!r} cannot be looked up in an empty tree",
-            hint="write the user and the group as numbers, or leave out --link"
-            " so that the copy can see /etc/passwd and /etc/group of the image",
+            hint="write the user and the group as numbers: names are those of /etc/passwd and "
+            "/etc/group below the copy, and FROM scratch has none, nor does --link see them",
         )
     if isinstance(owner.user, int):
         uid = gid = owner.user
