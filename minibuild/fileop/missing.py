@@ -155,6 +155,8 @@ def _contents(directory: str, names: list[str]) -> str:
     """What a directory has instead, so that a wrong directory is seen to be one."""
     if not names:
         return f"{directory} is empty"
+    if names == ["Dockerfile"]:
+        return f"{directory} has Dockerfile alone: name a folder with the files, and that with -f"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{directory} has {', '.join(names[:_SHOWN])}{more}"
 

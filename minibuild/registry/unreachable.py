@@ -76,8 +76,7 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
         return Unreachable(f"{host} does not answer as a registry does: {fault}")
     return Unreachable(
         f"{host} cannot be reached: {reason(error)}",
-        hint="check the name and the network; an image from a file needs no registry: "
-        "minibuild image load FILE",
+        hint="check the name and the network",
     )
 
 
