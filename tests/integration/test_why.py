@@ -318,6 +318,6 @@ def test_every_step_that_ran_has_a_cause(project: Project) -> None:
             assert step["causes"] or step["follows"], step
             assert set(step["follows"]) <= ran
             assert not [c for c in step["causes"] if c["kind"] == "unknown" or c["perhaps"]], step
-        for number in {BASE, SOURCES, JOIN, WORK, LINK, CONF, MOUNT} - ran:
-            (step,) = project.why(str(number))["steps"]
+        if cached := sorted({BASE, SOURCES, JOIN, WORK, LINK, CONF, MOUNT} - ran):
+            (step,) = project.why(str(chance.choice(cached)))["steps"]
             assert (step["state"], step["causes"]) == ("cached", [])
