@@ -22,6 +22,8 @@ from minibuild.session.environment import Environment, read_environment
 from minibuild.session.memory import contexts_on_disk
 from minibuild.session.request import BuildRequest, BuildResult
 
+_GRAPH_OPTIONS = GraphOptions.__annotations__.keys()
+
 
 @overload
 def build(context: Context = ".", **options: Unpack[BuildOptions]) -> BuildResult: ...
@@ -47,6 +49,8 @@ def build(context: Any = ".", **options: Any) -> BuildResult:
     """
     call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
     if isinstance(context, State):
+        if of_files := options.keys() & (BuildOptions.__annotations__.keys() - _GRAPH_OPTIONS):
+            raise TypeError(f"build() of a graph got the argument {min(of_files)!r}")
         options["graphs"] = (context.flat(options.pop("config", None)),)
         context = "."
     elif isinstance(context, BuildRequest):

@@ -62,16 +62,12 @@ class CallOptions(TypedDict, total=False):
     environment: Environment
 
 
-class BuildOptions(CallOptions, total=False):
-    """What is asked of a build: see `BuildRequest` for each of them."""
+class SolveOptions(CallOptions, total=False):
+    """What is asked of every build: see `BuildRequest` for each of them."""
 
-    file: StrPath
-    dockerfile: str
     tags: Several[str]
-    target: str
     build_args: Mapping[str, str]
     contexts: Mapping[str, Context]
-    context_subdir: str
     labels: Mapping[str, str]
     annotations: Several[str]
     squash: bool
@@ -103,7 +99,16 @@ class BuildOptions(CallOptions, total=False):
     report_file: StrPath
 
 
-class GraphOptions(BuildOptions, total=False):
+class BuildOptions(SolveOptions, total=False):
+    """What is asked of a build from a Dockerfile."""
+
+    file: StrPath
+    dockerfile: str
+    target: str
+    context_subdir: str
+
+
+class GraphOptions(SolveOptions, total=False):
     """What is asked of a build from a graph. `config` is that of the image, such as
     `{"Cmd": ["sh"]}`."""
 

@@ -288,7 +288,7 @@ class Steps:
         parts: Sequence[Part],
         more: set[Digest],
         record: Record,
-        left: Outputs = {},  # noqa: B006
+        left: Outputs,
     ) -> None:
         """Remember a result by its canonical key and `more`, that there is one of its shape, and
         what the step left in its mounts."""
@@ -314,7 +314,7 @@ class Steps:
         self,
         ready: ReadyVertex,
         result: Result,
-        left: Outputs = {},  # noqa: B006
+        left: Outputs,
     ) -> VertexResult:
         """A result that is not recorded, under a key that no other step has; so nothing that
         depends on it is found again either."""
@@ -344,10 +344,10 @@ class Steps:
                     parts = read_fast_parts(build, ready, op).parts
                     as_before = inputs_unchanged(build, ready, op, parts, since_ns)
                 if not as_before:
-                    return self._unkept(ready, result)
+                    return self._unkept(ready, result, {})
             # With nothing but contexts to read, the fast key is the canonical one.
             canonical = step_key(op, ready.base_key, parts, lookup.version)
-            self._save(ready, op, parts, set(), Record(canonical, result))
+            self._save(ready, op, parts, set(), Record(canonical, result), {})
         return VertexResult(result, canonical, forced=forced)
 
     # --- Diffs ---

@@ -150,7 +150,8 @@ def test_mistakes_are_found_before_the_build(builds: Builds) -> None:
             except minibuild.UsageError as error:
                 print(error)
         for wrong in (lambda: minibuild.build(context, tgas=["a"]),
-                      lambda: minibuild.build(minibuild.BuildRequest(), tags=["a"])):
+                      lambda: minibuild.build(minibuild.BuildRequest(), tags=["a"]),
+                      lambda: minibuild.State().build(target="a")):
             try:
                 wrong()
             except TypeError as error:
@@ -168,6 +169,7 @@ def test_mistakes_are_found_before_the_build(builds: Builds) -> None:
         "environment must be what read_environment() gives",
         "build() got an unexpected keyword argument 'tgas'; did you mean 'tags'?",
         "build() of a request got the argument 'tags', too",
+        "build() of a graph got the argument 'target'",
     ]
 
 

@@ -30,6 +30,7 @@ minibuild.build(minibuild.State(), config={"Cmd": "sh"})  # error
 minibuild.State().build(tgas=["app"])  # error
 minibuild.State().build(tags="app")  # error
 minibuild.State().build(3)  # error
+minibuild.State().build(file="Dockerfile")  # error
 minibuild.State().build().digests  # error
 minibuild.State().run("true", network="bridge")  # error
 minibuild.BuildRequest(tags="app")  # error
