@@ -13,6 +13,7 @@ import pytest
 from minibuild.errors import Cancelled, DefinitionError, Span
 from minibuild.linux.channel import pair
 from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone, portable
+from tests.support.descriptors import open_descriptors, opened_since
 
 LARGE = "x" * 1_000_000
 
@@ -62,10 +63,10 @@ def unexpected(event: Any) -> None:
 @pytest.mark.parametrize("value", [None, (), {"a": (1, b"\0")}, LARGE], ids=lambda v: str(v)[:20])
 def test_values_of_any_size_go_there_and_back(other: Start, value: object) -> None:
     caller = other(lambda callee, call: callee.result(call.value)).caller
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(3):
         assert caller.call(value, on_event=unexpected) == value
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not opened_since(before)
 
 
 @pytest.mark.parametrize("value", ["small", LARGE], ids=["small", "large"])

@@ -23,6 +23,7 @@ from minibuild.solver.copiers import Copiers, share_copy
 from minibuild.solver.copy_server import CopyServer
 from minibuild.store.layout import Store
 from tests.fileop.trees import make
+from tests.support.descriptors import open_descriptors, opened_since
 
 ME = f"{os.getuid()}:{os.getgid()}"
 TREE = {"a": "a" * 5000, "big": "b" * 200_000, "d/x": "x", "d/same": "= a", "d/up": "-> ../a"}
@@ -216,11 +217,11 @@ def test_a_machine_without_room_for_a_process(
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setattr(os, "fork", refused)
-    copiers, before = Copiers(), len(os.listdir("/proc/self/fd"))
+    copiers, before = Copiers(), open_descriptors()
     with pytest.raises(BlockingIOError):
         CopyServer.start()
     copiers.start_servers(jobs=16, at_once=2)
-    assert copiers._servers == [] and len(os.listdir("/proc/self/fd")) == before
+    assert copiers._servers == [] and not opened_since(before)
     places, job = Places(-1, None, {3: source}), CopyJob((COPY,), "layer")
     assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
 
