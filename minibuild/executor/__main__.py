@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 _, role, fd, *arguments = sys.argv
+os.set_inheritable(int(fd), False)  # What a helper starts, a step above all, does not get it.
 match role:
     case "server":
         from minibuild.executor.server import main

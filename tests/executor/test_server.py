@@ -53,6 +53,29 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_gets_no_descriptor_of_a_helper(tmp_path: Path, threads: int) -> None:
+    """Neither from a server that is a clone of the builder, nor from a new interpreter, which is
+    what a builder with threads starts."""
+    binary = busybox.find()
+    assert binary is not None
+    busybox.write_tree(binary, str(tmp_path / "base"))
+    said, stop = bytearray(), threading.Event()
+    others = [threading.Thread(target=stop.wait) for _ in range(threads - 1)]
+    for other in others:
+        other.start()
+    executor = start_executor(str(tmp_path / "run"))
+    try:
+        script = "ls /proc/$$/fd; :"  # Without more to do the shell would become ls.
+        ended = executor.run(
+            step(tmp_path, 1, script), lambda _, data: said.extend(data), threading.Event()
+        )
+    finally:
+        executor.close()
+        stop.set()
+    assert ended == StepExit(0) and said.split() == [b"0", b"1", b"2"]
+
+
 def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -> None:
     never = threading.Event()
     for number in range(3):
