@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support import processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
 Project = Callable[[Mapping[str, str]], str]
 
-LONG_S = 5
+LONG_S = 15
 """Far longer than it takes, and far shorter than all that is waited for."""
 
 
@@ -57,12 +58,13 @@ def silent() -> Iterator[Silent]:
 def interrupted(
     builds: Builds,
     *words: str,
-    ready: Callable[[], object],
+    ready: Callable[[], object] | None = None,
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command, interrupt it when it is ready, and return what it said."""
+    """Run a command, interrupt it when it is ready, by default when it does nothing but wait, and
+    return what it said."""
     process = subprocess.Popen(
         [builds.cli.program, *words],
         env={**builds.cli.environment, **(env or {})},
@@ -72,7 +74,10 @@ def interrupted(
         text=True,
         start_new_session=True,
     )
-    ready()
+    if ready is None:
+        assert processes.waits(process.pid)
+    else:
+        ready()
     assert process.poll() is None, process.communicate()[1]
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -114,7 +119,7 @@ def test_standard_input(builds: Builds, words: str) -> None:
         read_fd, write_fd = os.pipe()
         stack.callback(os.close, read_fd)
         stack.callback(os.close, write_fd)
-        interrupted(builds, *words.split(), stdin=read_fd, ready=lambda: time.sleep(1))
+        interrupted(builds, *words.split(), stdin=read_fd)
 
 
 @pytest.mark.parametrize("words", ["build -o type=tar,dest=- {}", "image save busybox"])
@@ -148,7 +153,7 @@ def test_a_store_that_is_being_pruned(builds: Builds, project: Project, words: s
     with open(f"{builds.cli.root}/locks/prune", "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         filled = words.format(context).split()
-        interrupted(builds, *filled, ready=lambda: time.sleep(1))
+        interrupted(builds, *filled)
 
 
 @pytest.mark.parametrize("words", ["build {}", "image tag busybox b"])
@@ -158,7 +163,7 @@ def test_a_process_that_stopped_in_a_transaction(
     context = project({"Dockerfile": "FROM busybox\nRUN true\n"})
     db = sqlite3.connect(f"{builds.cli.root}/meta.db", isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
-    interrupted(builds, *words.format(context).split(), ready=lambda: time.sleep(1))
+    interrupted(builds, *words.format(context).split())
     db.execute("ROLLBACK")
     db.close()
 
@@ -183,6 +188,8 @@ def test_a_program_that_loads_images(builds: Builds, project: Project, tmp_path:
 
 
 def test_both_builds_of_verify(builds: Builds, project: Project) -> None:
-    context = project({"Dockerfile": f"FROM busybox\nRUN sleep 66.{os.getpid()}\n"})
-    said = interrupted(builds, "verify", context, ready=lambda: time.sleep(3))
+    nap = f"66.{os.getpid()}"
+    context = project({"Dockerfile": f"FROM busybox\nRUN sleep {nap}\n"})
+    said = interrupted(builds, "verify", context, ready=lambda: processes.begun(nap))
+    assert processes.gone(nap, within_s=10)
     assert said.endswith("cancelled\n")

@@ -33,6 +33,24 @@ def gone(word: str, within_s: float) -> bool:
     return _comes(lambda: not with_word(word), within_s)
 
 
+def waits(pid: int, within_s: float = 60) -> bool:
+    """Whether a process comes to use no time of the processor for a while, having used some."""
+    used = [0]
+
+    def rests() -> bool:
+        used.append(_ticks(pid))
+        time.sleep(0.2)
+        return used[-1] > 0 and len(used) > 3 and len(set(used[-3:])) == 1
+
+    return _comes(rests, within_s)
+
+
+def _ticks(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def _comes(state: Callable[[], bool], within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while not state():
