@@ -44,7 +44,7 @@ def export_local(
         raise UsageError("a directory cannot be written to standard output", hint="use type=tar")
     dest = os.path.join(dest, tree.folder) if tree.folder else dest
     if delete:
-        _refuse_precious(dest)
+        refuse_precious(dest)
     try:
         os.makedirs(dest, exist_ok=True)
         dest_fd = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,8 +72,8 @@ def _make_room(dir_fd: int, name: str, kind: int) -> bool:
     return False
 
 
-def _refuse_precious(dest: str) -> None:
-    """No deletion in directories in which people live or work."""
+def refuse_precious(dest: str) -> None:
+    """No deletion in directories in which people live or work. Raises `UsageError`."""
     import pwd
 
     real, here = os.path.realpath(dest), os.path.realpath(".")

@@ -150,7 +150,11 @@ def check_outputs(request: BuildRequest, report: Report) -> None:
 def _check_output(output: Output, request: BuildRequest) -> None:
     form = form_of(output.type)
     if form == "tree":
-        tree_options(output)
+        tree, split = tree_options(output), len(request.platforms) > 1
+        if tree.delete and not (split if tree.platform_split is None else tree.platform_split):
+            from minibuild.exporter.local import refuse_precious
+
+            refuse_precious(os.fspath(output.dest))
     elif form == "image":
         options = image_options(output)
         if not options.oci_mediatypes:
