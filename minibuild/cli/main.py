@@ -102,8 +102,9 @@ def _show(error: BuildError, session: Session) -> int:
         from minibuild.cli.errors import show
 
         return show(error, session)
-    except (ImportError, MemoryError, OSError):
-        # There is no room even for that module: without colours, then.
+    except (ImportError, MemoryError, OSError, SystemError):
+        # There is no room even for that module: without colours, then. An import may end with a
+        # SystemError if memory runs out inside of it.
         os.write(2, os.fsencode(f"error: {error.message}\nhint: {error.hint}\n"))
         return error.exit_code
 

@@ -33,7 +33,7 @@ def start() -> None:
     keep = _use_code_cache()
     try:
         from minibuild.cli.main import entry
-    except MemoryError:
+    except (MemoryError, SystemError):
         os.write(2, _NO_ROOM)
         os._exit(_HOST_ERROR)
     entry(at_end=keep)

@@ -21,7 +21,13 @@ from minibuild.fileop.api import Entry, Planned, Sink, capability_words, unreada
 from minibuild.fileop.dest import PlannedTree
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
-from minibuild.layer.tar_format import KEPT_XATTRS, TarSpan, file_header, header
+from minibuild.layer.tar_format import (
+    KEPT_XATTRS,
+    TarSpan,
+    file_header,
+    header,
+    whole_seconds,
+)
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import xattr
 from minibuild.linux.contents import READ
@@ -94,7 +100,7 @@ class LayerSink(Sink):
         of the base that come before it are written here. Raises `Unplannable`."""
         taken = self.plan.takes(entry)
         for folder, found, changed in self.plan.above:
-            mtime_ns = self.now_ns if changed else found.st_mtime_ns
+            mtime_ns = whole_seconds(self.now_ns if changed else found.st_mtime_ns)
             mode = stat.S_IMODE(found.st_mode)
             made = tarformat.TarEntry(folder, "dir", mode, found.st_uid, found.st_gid, 0, mtime_ns)
             self._writer.write(header(made))
@@ -117,14 +123,16 @@ class LayerSink(Sink):
             entry.uid,
             entry.gid,
             size,
-            self.now_ns if entry.mtime_ns is None else entry.mtime_ns,
+            self._time(entry),
             entry.target,
         )
 
     def _file_header(self, entry: Entry) -> bytes:
-        mtime_ns = self.now_ns if entry.mtime_ns is None else entry.mtime_ns
-        mode = entry.mode & 0o7777
-        return file_header(entry.path, mode, entry.uid, entry.gid, entry.size, mtime_ns)
+        mode, time_ns = entry.mode & 0o7777, self._time(entry)
+        return file_header(entry.path, mode, entry.uid, entry.gid, entry.size, time_ns)
+
+    def _time(self, entry: Entry) -> int:
+        return whole_seconds(self.now_ns if entry.mtime_ns is None else entry.mtime_ns)
 
     def _open_file(self, entry: Entry) -> None:
         try:

@@ -20,7 +20,14 @@ from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
 from minibuild.layer.layer import Layer, remember
-from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, TarEntry, header
+from minibuild.layer.tar_format import (
+    KEPT_XATTRS,
+    KINDS,
+    WHITEOUT_PREFIX,
+    TarEntry,
+    header,
+    whole_seconds,
+)
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux import owner, xattr
 from minibuild.linux.recorded import Records
@@ -77,10 +84,19 @@ class LayerPacker:
     """Writes entries of files on disk to an output, and keeps track of their inodes.
 
     `xattrs` says which attributes of a file go with it, `owners` are the records of the tree. No
-    time is later than `clamp_epoch`; if that is `exact`, all times are it.
+    time is later than `clamp_epoch`; if that is `exact`, all times are it. Times lose their
+    `fractions` of a second, unless these are wanted.
     """
 
-    __slots__ = ("_clamp_ns", "_exact", "_first_names", "_output", "_owners", "_xattrs")
+    __slots__ = (
+        "_clamp_ns",
+        "_exact",
+        "_first_names",
+        "_fractions",
+        "_output",
+        "_owners",
+        "_xattrs",
+    )
 
     def __init__(
         self,
@@ -90,7 +106,9 @@ class LayerPacker:
         owners: Records | None = None,
         *,
         exact: bool = False,
+        fractions: bool = False,
     ) -> None:
+        self._fractions = fractions
         self._owners = owners
         self._exact = exact
         self._output = output
@@ -115,7 +133,7 @@ class LayerPacker:
         kind = KINDS.get(stat.S_IFMT(found.st_mode))
         if kind is None:
             return
-        mtime_ns = found.st_mtime_ns
+        mtime_ns = found.st_mtime_ns if self._fractions else whole_seconds(found.st_mtime_ns)
         if self._clamp_ns is not None and (self._exact or mtime_ns > self._clamp_ns):
             mtime_ns = self._clamp_ns
         entry = TarEntry(

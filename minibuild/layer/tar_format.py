@@ -157,6 +157,12 @@ def _decimal_time(mtime_ns: int) -> bytes:
     return f"{sign}{seconds}.{fraction:09d}".rstrip("0").rstrip(".").encode()
 
 
+def whole_seconds(mtime_ns: int) -> int:
+    """A time as layers have it: without its fraction, as in BuildKit (containerd
+    `pkg/archive/tar.go`). It would take two blocks more for each file."""
+    return mtime_ns - mtime_ns % _NS
+
+
 def _device(entry: TarEntry) -> bytes:
     if entry.kind not in ("char", "block"):
         return b"0000000\0" * 2

@@ -240,7 +240,7 @@ def test_names_like_whiteouts_are_written_as_they_are(store: Store, tmp_path: Pa
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
 def test_round_trip(store: Store, tmp_path: Path, compression: Compression) -> None:
-    """Pack, unpack: the same tree, to the nanosecond and to the inode."""
+    """Pack, unpack: the same tree, to the second and to the inode."""
     root = trees.make(str(tmp_path / "tree"), TREE | {"big": bytes(range(256)) * 10_000})
     layer = trees.pack_tree(store, root, compression=compression)
     out = str(tmp_path / "out")

@@ -58,7 +58,7 @@ def additions(root: str) -> list[Change]:
 
 
 def read(root: str) -> dict[str, tuple[Any, ...]]:
-    """Everything that a layer keeps of a tree; files that share an inode have equal numbers."""
+    """Everything that a layer keeps of a tree, times in whole seconds; files that share an inode have equal numbers."""
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[int, int] = {}
     for path in walk(root):
@@ -73,7 +73,7 @@ def read(root: str) -> dict[str, tuple[Any, ...]]:
         elif stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
             data = info.st_rdev
         group = 0 if stat.S_ISDIR(info.st_mode) else inodes.setdefault(info.st_ino, len(inodes) + 1)
-        found[path] = (info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, data, group)
+        found[path] = (info.st_mode, info.st_uid, info.st_gid, int(info.st_mtime), data, group)
     return found
 
 
