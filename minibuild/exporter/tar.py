@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.fileop.walk import walk
 from minibuild.layer.pack import LayerPacker, layer_xattrs
-from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
+from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file, whole_seconds
 from minibuild.layer.writer import changed
 from minibuild.linux import xattr
 from minibuild.linux.contents import extents
@@ -49,10 +49,13 @@ def export_tar(
     cancelled: threading.Event | None = None,
 ) -> None:
     """Write trees to the file `dest` (`-`: standard output). With an epoch all has that time."""
+    time_ns = file_time(epoch) * 10**9
     with open_destination(dest, cancelled) as file:
         output = _FileOutput(file)
         for folder, tree_fd, files, owners in trees:
-            packer = LayerPacker(output, epoch, _tar_xattrs, exact=True, owners=owners)
+            packer = LayerPacker(
+                output, whole_seconds if epoch is None else lambda _: time_ns, _tar_xattrs, owners
+            )
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
@@ -60,8 +63,7 @@ def export_tar(
                 if found.path not in files:
                     packer.add(prefix + found.path, found.place, found.stat)
             for name, data in files.items():
-                mtime_ns = file_time(epoch) * 1_000_000_000
-                entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=mtime_ns)
+                entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=time_ns)
                 file.write(small_file(entry, data))
         file.write(END)
 

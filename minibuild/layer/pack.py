@@ -35,7 +35,6 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import Change, Kind
 
-_NS = 1_000_000_000
 _NO_FILE_NOW = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
 """What open(2) says of a file that is gone, or is a symlink or a socket by now."""
 
@@ -56,9 +55,10 @@ def pack(
     Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
     nothing is left behind.
     """
-
+    latest_ns = None if clamp_epoch is None else clamp_epoch * 10**9
+    time = whole_seconds if latest_ns is None else lambda ns: min(whole_seconds(ns), latest_ns)
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
-        packer = LayerPacker(writer, clamp_epoch, owners=owners)
+        packer = LayerPacker(writer, time, owners=owners)
         for kind, path, source, *_ in changes:
             raise_if_cancelled(cancelled, "packing a layer")
             if kind is Kind.DELETE:
@@ -83,37 +83,23 @@ class TarOutput(Protocol):
 class LayerPacker:
     """Writes entries of files on disk to an output, and keeps track of their inodes.
 
-    `xattrs` says which attributes of a file go with it, `owners` are the records of the tree. No
-    time is later than `clamp_epoch`; if that is `exact`, all times are it. Times lose their
-    `fractions` of a second, unless these are wanted.
+    `time` makes the time of an entry (nanoseconds) of that of a file. `xattrs` says which
+    attributes of a file go with it, `owners` are the records of the tree.
     """
 
-    __slots__ = (
-        "_clamp_ns",
-        "_exact",
-        "_first_names",
-        "_fractions",
-        "_output",
-        "_owners",
-        "_xattrs",
-    )
+    __slots__ = ("_first_names", "_output", "_owners", "_time", "_xattrs")
 
     def __init__(
         self,
         output: TarOutput,
-        clamp_epoch: int | None = None,
+        time: Callable[[int], int] = whole_seconds,
         xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
         owners: Records | None = None,
-        *,
-        exact: bool = False,
-        fractions: bool = False,
     ) -> None:
-        self._fractions = fractions
         self._owners = owners
-        self._exact = exact
         self._output = output
+        self._time = time
         self._xattrs = xattrs or layer_xattrs
-        self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._first_names: dict[tuple[int, int], str] = {}
 
     def whiteout(self, path: str) -> None:
@@ -133,12 +119,8 @@ class LayerPacker:
         kind = KINDS.get(stat.S_IFMT(found.st_mode))
         if kind is None:
             return
-        mtime_ns = found.st_mtime_ns if self._fractions else whole_seconds(found.st_mtime_ns)
-        if self._clamp_ns is not None and (self._exact or mtime_ns > self._clamp_ns):
-            mtime_ns = self._clamp_ns
-        entry = TarEntry(
-            path, kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, 0, mtime_ns
-        )
+        mode, mtime_ns = stat.S_IMODE(found.st_mode), self._time(found.st_mtime_ns)
+        entry = TarEntry(path, kind, mode, found.st_uid, found.st_gid, 0, mtime_ns)
         if found.st_nlink > 1 and kind != "dir":
             first = self._first_names.setdefault((found.st_dev, found.st_ino), path)
             if first is not path:

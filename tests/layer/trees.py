@@ -58,7 +58,8 @@ def additions(root: str) -> list[Change]:
 
 
 def read(root: str) -> dict[str, tuple[Any, ...]]:
-    """Everything that a layer keeps of a tree, times in whole seconds; files that share an inode have equal numbers."""
+    """Everything that a layer keeps of a tree, in whole seconds; files that share an inode have
+    equal numbers."""
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[int, int] = {}
     for path in walk(root):

@@ -71,7 +71,7 @@ def pack_tree(
     """The tree as a layer in `content`; `owners` where owners are recorded. Raises `ImageError`
     if a file changes meanwhile."""
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
-        packer = LayerPacker(writer, xattrs=_xattrs, owners=owners, fractions=True)
+        packer = LayerPacker(writer, lambda mtime_ns: mtime_ns, _xattrs, owners)
         packer.add(".", f"/proc/self/fd/{fd}/.")
         for found in walk(fd, owners=owners):
             raise_if_cancelled(cancelled, "packing a cache mount")
