@@ -30,8 +30,8 @@ def start() -> None:
     _complete_streams()
     _end_by_interrupt()
     gc.set_threshold(_GARBAGE_AFTER)
-    keep = _use_code_cache()
     try:
+        keep = _use_code_cache()
         from minibuild.cli.main import entry
     except (MemoryError, SystemError):
         os.write(2, _NO_ROOM)

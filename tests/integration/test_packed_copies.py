@@ -42,8 +42,10 @@ def _context(project: Callable[[Mapping[str, str]], str], line: str) -> str:
     os.chmod(f"{context}/sub/tool", 0o4755)
     os.link(f"{context}/sub/b", f"{context}/sub/same")
     os.symlink("../a", f"{context}/sub/deep/up")
+    here = os.open(f"{context}/sub", os.O_RDONLY | os.O_DIRECTORY)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{context}/sub/sock")
+        listener.bind(f"/proc/self/fd/{here}/sock")  # A path may have 107 characters.
+    os.close(here)
     for folder, _, names in os.walk(context, topdown=False):
         for name in names:
             os.utime(os.path.join(folder, name), (5, 5), follow_symlinks=False)
