@@ -6,6 +6,7 @@ is: the Python one on top of it takes longer to load than a step takes to start.
 """
 
 import _socket
+import errno
 import os
 import sys
 
@@ -35,19 +36,23 @@ class Channel:
         self._socket.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw)])
 
     def receive(self, max_bytes: int) -> tuple[bytes, list[int]]:
-        """The next message and its descriptors; empty at the end of the connection."""
+        """The next message and its descriptors; empty at the end of the connection. Raises
+        `OSError` (EMFILE) if this process may have no more: the kernel leaves them out then."""
         flags = _socket.MSG_CMSG_CLOEXEC
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
+            data, ancillary, found, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
         except ConnectionResetError:
             # The other end closed with a message of ours unread. The kernel says so once, and
             # then hands out what the other end had sent before (unix(7), net/unix/af_unix.c).
-            data, ancillary, _, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
+            data, ancillary, found, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
         fds = []
         for _, _, raw in ancillary:
             usable = len(raw) - len(raw) % _FD_BYTES
             for start in range(0, usable, _FD_BYTES):
                 fds.append(int.from_bytes(raw[start : start + _FD_BYTES], sys.byteorder))
+        if found & _socket.MSG_CTRUNC:
+            close_all(fds)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return data, fds
 
     def end(self) -> None:
