@@ -150,7 +150,7 @@ def test_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_the_server_has_the_last_descriptors_of_what_it_is_to_close() -> None:
-    """Whoever has them waits for the unmount, and that must not be the builder."""
+    """The last process that has them waits for the unmount, and that must not be the builder."""
     ours, theirs = pair()
     read_fd, write_fd = os.pipe()
     closed = select.poll()

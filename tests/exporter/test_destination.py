@@ -84,7 +84,7 @@ def test_a_name_that_a_killed_process_left_is_taken_away(tmp_path: Path) -> None
 
 
 def test_many_at_once(tmp_path: Path) -> None:
-    """Whoever is last wins, nobody fails, and nothing else is left."""
+    """The last one wins, none fails, and nothing else is left."""
     dest = str(tmp_path / "a.tar")
     failed: list[BaseException] = []
 
