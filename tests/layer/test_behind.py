@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from minibuild.layer.writer import Behind
+from tests.support.threads import started_since
 
 
 def test_all_in_order() -> None:
@@ -45,11 +46,11 @@ def test_an_error_comes_out(count: int) -> None:
 
 
 def test_no_thread_for_nothing_and_none_that_stays() -> None:
-    before = threading.active_count()
+    before = threading.enumerate()
     behind = Behind(lambda buffer, length: buffer)
     behind.finish()
-    assert threading.active_count() == before
+    assert not started_since(before)
     behind.feed(bytearray(8), 8)
-    assert threading.active_count() == before + 1
+    assert len(started_since(before)) == 1
     behind.close()
-    assert threading.active_count() == before
+    assert not started_since(before)

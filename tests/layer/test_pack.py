@@ -252,19 +252,23 @@ def test_round_trip(store: Store, tmp_path: Path, compression: Compression) -> N
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
 def test_no_thread_outlives_the_layer(store: Store, compression: Compression) -> None:
-    """Not until garbage is collected, either: a process that has threads does not fork."""
-    before = len(os.listdir("/proc/self/task"))
+    """Not until garbage is collected, either: a process that has threads does not fork.
+
+    Ids are compared and not counted: a thread of an earlier test may end at any moment.
+    """
+    before = set(os.listdir("/proc/self/task"))
     gc.disable()
     try:
         with LayerWriter(ContentStore(store), compression, None) as sink:
             sink.write(bytes(5 << 20))
-            assert len(os.listdir("/proc/self/task")) > before
+            started = set(os.listdir("/proc/self/task")) - before
+            assert started
             sink.commit()
         del sink
         # A thread that was joined is done with its work, and may not be gone from the kernel yet.
         deadline = time.monotonic() + 60
-        while len(os.listdir("/proc/self/task")) > before and time.monotonic() < deadline:
+        while started & set(os.listdir("/proc/self/task")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert len(os.listdir("/proc/self/task")) == before
+        assert not started & set(os.listdir("/proc/self/task"))
     finally:
         gc.enable()

@@ -12,6 +12,7 @@ import pytest
 
 from minibuild.oci import parallel
 from minibuild.oci.parallel import in_parallel
+from tests.support.threads import started_since
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 50])
@@ -88,6 +89,7 @@ def test_an_interrupt_waits_for_what_has_been_begun() -> None:
         time.sleep(0.5)
         ended.append(number)
 
+    threads = threading.enumerate()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # It may be ignored here.
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -95,4 +97,4 @@ def test_an_interrupt_waits_for_what_has_been_begun() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert 3 <= len(ended) <= 4
-    assert threading.active_count() < 10
+    assert not started_since(threads)
