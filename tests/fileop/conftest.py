@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux import owner
+from minibuild.oci.content import ContentStore
+from minibuild.store.layout import Store
 from tests.fileop.trees import Bench
 
 
@@ -51,3 +53,9 @@ def devices(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("needs the right to make devices")
     path.unlink()
+
+
+@pytest.fixture
+def content(store: Store) -> ContentStore:
+    """The blobs of an empty store."""
+    return ContentStore(store)

@@ -15,13 +15,7 @@ from minibuild.graph.op import Copy
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
-from minibuild.store.layout import Store
 from tests.fileop.trees import ALL_KINDS, ME, make
-
-
-@pytest.fixture
-def content(store: Store) -> ContentStore:
-    return ContentStore(store)
 
 
 def _both(

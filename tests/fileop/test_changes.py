@@ -1,0 +1,250 @@
+"""A copy of what a look at the source found changed comes to what a copy of everything comes to. A
+few cases say what is left to the walk of `fileop/update.py`."""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minibuild.fileop import changes, inventory
+from minibuild.fileop import copy as copying_module
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.copy import Form
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.digest_cache import is_since
+from minibuild.fileop.hasher import touched
+from minibuild.fileop.walk import FoundFile
+from minibuild.graph.op import Copy
+from minibuild.oci.content import ContentStore
+from minibuild.solver.last_copy import LastCopy, begin
+from tests.fileop.copying import CASES, Copying, change, stop_clocks, tree
+from tests.fileop.trees import make, opened
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clocks(monkeypatch)
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", ["all", "mode", "less some", "onto a base", "beside others"])
+def test_what_a_look_finds_is_put_and_nothing_else(
+    tmp_path: Path,
+    content: ContentStore,
+    form: Form,
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The result is that of a copy of everything, also after some such copies."""
+    rng = random.Random(case + form)
+    copy, base = CASES[case]
+    copying = Copying(tmp_path, content, form)
+    make(copying.source, {f"many/{n:02}": "m" * rng.randrange(900) for n in range(12)})
+    make(copying.source, {"d/x": "x", "d/e/f": "f", "é": "e", "z/1": "1"})
+    os.symlink("z", f"{copying.source}/s")
+    make(copying.source, {"h/1": "1"})
+    os.link(f"{copying.source}/h/1", f"{copying.source}/h/2")
+    if base:
+        copying.base = make(str(tmp_path / "base"), {"in/q/9": "9", "in/z/9": "9"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    for round_number in range(6):
+        time.sleep(0.01)
+        for _ in range(rng.choice((0, 1, 2))):
+            change(rng, copying.source)
+        whole = copying.run(copy)
+        with monkeypatch.context() as patched:
+            patched.setattr(copying_module, "put_copy", None)
+            last = copying.run(copy, last, looked=True)
+        assert copying.found == round_number + 1
+        assert copying.tar(last) == copying.tar(whole)
+        if form != "layer":
+            assert tree(last.root, copy.dest) == tree(whole.root, copy.dest)
+    with opened(copying.source) as (source_fd,):
+        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
+    assert found is not None and found.changed == ()  # The new table knows what was put.
+
+
+_AFTER_LOOK: dict[str, tuple[bool, Callable[[Path], object]]] = {
+    "nothing": (False, lambda top: None),
+    "what changed is written again": (True, lambda top: (top / "d/x").write_text("later")),
+    "another takes its place": (True, lambda top: (top / "d/y").rename(top / "d/x")),
+    "a directory takes the place of that above it": (
+        True,
+        lambda top: ((top / "d").rename(top / "old"), (top / "other").rename(top / "d")),
+    ),
+    "something comes beside it": (True, lambda top: (top / "d/new").touch()),
+    "what had not changed is written": (False, lambda top: (top / "z/1").write_text("later")),
+    "something comes elsewhere": (False, lambda top: (top / "z/2").touch()),
+}
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", _AFTER_LOOK)
+def test_what_happens_to_the_source_after_the_look(
+    tmp_path: Path, content: ContentStore, form: Form, case: str
+) -> None:
+    """Either it is noticed, or the result is what the look saw."""
+    noticed, act = _AFTER_LOOK[case]
+    copying = Copying(tmp_path, content, form)
+    copy = CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x", "d/y": "y", "other/x": "o", "z/1": "1"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    time.sleep(0.05)
+    whole, since_ns = copying.run(copy), time.time_ns()
+    time.sleep(0.05)
+    copying.after_look = lambda: act(tmp_path / "source")
+    last = copying.run(copy, last, looked=True)
+    assert copying.found == 1 and last.newest_ns is not None
+    assert is_since(last.newest_ns, since_ns) == noticed
+    assert noticed or copying.tar(last) == copying.tar(whole)
+    assert noticed or tree(last.root, "") == tree(whole.root, "")
+
+
+@pytest.mark.parametrize("act", [Path.unlink, lambda path: (path.unlink(), path.mkdir())])
+def test_what_goes_after_the_look_is_met_by_a_whole_copy(
+    tmp_path: Path, content: ContentStore, act: Callable[[Path], object]
+) -> None:
+    copying, copy = Copying(tmp_path, content, "both"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    copying.after_look = lambda: act(tmp_path / "source/d/x")
+    with pytest.raises(Unplannable):
+        copying.run(copy, last, looked=True)
+
+
+def test_what_is_written_while_it_is_copied_is_noticed(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    time.sleep(0.05)
+    since_ns = time.time_ns()
+    time.sleep(0.05)
+
+    def written(found: FoundFile) -> bool:
+        (tmp_path / "source" / found.path).write_text("later")
+        return touched(found)
+
+    monkeypatch.setattr(changes, "touched", written)
+    newest_ns = copying.run(copy, last, looked=True).newest_ns
+    assert newest_ns is not None and is_since(newest_ns, since_ns)
+
+
+def test_what_was_read_by_the_look_is_put_again(tmp_path: Path, content: ContentStore) -> None:
+    """It may have been written between its stamp and its digest, and also if the last copy did not
+    trust its stamp."""
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    with pytest.MonkeyPatch.context() as clock:
+        clock.setattr(inventory, "RACY_NS", 10**12)
+        last = copying.run(copy)
+    with opened(copying.source) as (source_fd,):
+        source = SourceTree(source_fd, local=True)
+        for _ in range(2):
+            found = copying.changes(copy, source, last)
+            assert found is not None and [one.path for one in found.changed] == ["b", "d", "d/x"]
+        last = copying.run(copy)
+        found = copying.changes(copy, source, last)
+        assert found is not None and found.changed == () and found.kept == 3
+        with content.store.db.transaction() as tx:
+            tx.execute("DELETE FROM digests_of_files")
+        found = copying.changes(copy, source, last)
+    assert found is not None and [one.path for one in found.changed] == ["b", "d/x"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [(("d", "!d/x"), ()), ((), ("d", "!d/x"))],
+    ids=["no more", "now"],
+)
+def test_a_directory_that_is_only_the_way_is_another(
+    tmp_path: Path, content: ContentStore, before: tuple[str, ...], now: tuple[str, ...]
+) -> None:
+    """Nothing else tells that --chown means it, or does not; such a change is left to the walk."""
+    copying = Copying(tmp_path, content, "layer")
+    copying.base = make(str(tmp_path / "base"), {"d/of": ""})
+    make(copying.source, {"b": "b", "d/x": "x"})
+    copy = Copy(0, (".",), "/", chown="7:7")
+    last = copying.run(copy._replace(exclude=before))
+    whole = copying.run(copy._replace(exclude=now))
+    updated = copying.run(copy._replace(exclude=now), last, looked=True)
+    assert copying.tar(updated) == copying.tar(whole) != copying.tar(last)
+    assert copying.found == 0
+
+
+def test_a_file_of_the_base_is_left_to_a_whole_copy(tmp_path: Path, content: ContentStore) -> None:
+    copying, copy = Copying(tmp_path, content, "tree"), CASES["all"][0]
+    copying.base = make(str(tmp_path / "base"), {"b": "of the base"})
+    make(copying.source, {"b": "b"})
+    last = copying.run(copy)
+    (tmp_path / "source/b").write_text("of the base")
+    with pytest.raises(Unplannable, match="takes the place"):
+        copying.run(copy, last, looked=True)
+
+
+def test_what_changed_is_not_asked_on_another_base(tmp_path: Path, content: ContentStore) -> None:
+    """Of equal key, but with other times, which a layer repeats."""
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b"})
+    last = copying.run(copy)
+    with opened(copying.source) as (source_fd,):
+        look = copying.look(copy, SourceTree(source_fd, local=True))
+    for same in (False, True):
+        known = LastCopy(last.table, last.layer, None, same_base=same)
+        assert begin(known, look, "patch", packed=False).look is (look if same else None)
+
+
+def _link(top: Path) -> None:
+    (top / "z/1").unlink()
+    (top / "z/1").hardlink_to(top / "d/x")
+
+
+_LEFT: dict[str, Callable[[Path], object]] = {
+    "a new name": lambda top: (top / "d/new").touch(),
+    "a new name at the end": lambda top: (top / "zz").touch(),
+    "a name is gone": lambda top: (top / "d/x").unlink(),
+    "another name": lambda top: (top / "d").rename(top / "e"),
+    "a symlink": lambda top: ((top / "s").unlink(), (top / "s").symlink_to("b")),
+    "another type": lambda top: ((top / "d/x").unlink(), (top / "d/x").mkdir()),
+    "a name of another file": _link,
+    "a file with two names": lambda top: (top / "b").write_text("changed"),
+}
+
+
+@pytest.mark.parametrize("case", _LEFT)
+def test_what_is_left_to_the_walk(tmp_path: Path, content: ContentStore, case: str) -> None:
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x", "z/1": "1"})
+    os.link(f"{copying.source}/b", f"{copying.source}/c")
+    os.symlink("z", f"{copying.source}/s")
+    copying.remember(copy)
+    last = copying.run(copy)
+    time.sleep(0.01)
+    _LEFT[case](tmp_path / "source")
+    with opened(copying.source) as (source_fd,):
+        assert copying.changes(copy, SourceTree(source_fd, local=True), last) is None
+
+
+def test_what_was_written_just_before_is_put_again(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be written once more without another stamp."""
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    monkeypatch.setattr(changes, "RACY_NS", 10**12)
+    last = copying.run(copy, last, looked=True)
+    with opened(copying.source) as (source_fd,):
+        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
+    assert found is not None and [one.path for one in found.changed] == ["d/x"]
