@@ -9,7 +9,7 @@ Read next: `run`, `minibuild.record.records`.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.cli.command import Session
@@ -18,8 +18,8 @@ from minibuild.cli.view import OpenedImage, tree_view
 from minibuild.cli.why import steps_of
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, SourceText, UsageError
-from minibuild.graph.op import Exec, Merge, StepOp
 from minibuild.graph.vertex import Vertex, topological
+from minibuild.record.halfway import Halfway
 from minibuild.record.lookup import known_parts
 from minibuild.record.made import build_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
@@ -28,6 +28,9 @@ from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
 from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
+
+GetOp = Callable[[RecordedStep], Mapping[str, Any] | None]
+"""The operation of a step, if it is known."""
 
 
 def is_context(word: str) -> bool:
@@ -62,8 +65,7 @@ def step_view(
             )
         build = builds[0]
     step = steps_of(build, word)[-1]
-    below = _below(build, step)
-    result: Result = tuple(DiffKey(key) for at in (*below, step) for key in at.result)
+    result, like = stage_of(build, step, _recorded_ops(worker, build))
     if not worker.diffs.all_present(result):
         raise UsageError(
             "its files are no longer in the store",
@@ -74,9 +76,35 @@ def step_view(
         session.tell(f"it did not end well, and this is what it stood on: {where}{step.text}")
     else:
         session.tell(f"in what it left: {where}{step.text}")
-    like = _like(worker, build, (*below, step)[0])
     with tree_view(worker, result, like, session.tell, session.cancelled) as view:
         yield view
+
+
+def _recorded_ops(worker: Worker, build: BuildRecord) -> GetOp:
+    parts = known_parts(worker.cache, build)
+
+    def op(step: RecordedStep) -> Mapping[str, Any] | None:
+        known = parts(step.key) if step.key else None
+        return step.op if known is None else known["op"]
+
+    return op
+
+
+def stage_of(
+    build: BuildRecord, step: RecordedStep, get_op: GetOp
+) -> tuple[Result, Mapping[str, Any]]:
+    """The tree of a step's stage: what it left, on what that is laid over; and the operation of the
+    step, or of the nearest RUN below it, whose variables, folder and user a shell has there."""
+    below = _below(build, step)
+    result: Result = tuple(DiffKey(key) for at in (*below, step) for key in at.result)
+    run = (*below, step)[0]
+    while True:
+        op = get_op(run) if run.kind == "exec" else None
+        if op is not None:
+            return result, op
+        if not run.inputs or run.inputs[0] is None:
+            return result, {}
+        run = build.steps[run.inputs[0]]
 
 
 def _below(build: BuildRecord, step: RecordedStep) -> list[RecordedStep]:
@@ -86,19 +114,6 @@ def _below(build: BuildRecord, step: RecordedStep) -> list[RecordedStep]:
             numbers = [n for n in merge.inputs[: merge.inputs.index(step.number)] if n is not None]
             return [build.steps[number] for number in numbers]
     return []
-
-
-def _like(worker: Worker, build: BuildRecord, at: RecordedStep) -> Mapping[str, Any]:
-    """The operation of the step, or of the nearest RUN below it: its variables, folder and user."""
-    parts = known_parts(worker.cache, build)
-    while True:
-        known = parts(at.key) if at.key else None
-        op = at.op if known is None else known["op"]
-        if at.kind == "exec" and op is not None:
-            return op
-        if not at.inputs or at.inputs[0] is None:
-            return {}
-        at = build.steps[at.inputs[0]]
 
 
 # --- Of a build that is done for it ---
@@ -115,7 +130,10 @@ class Entered(Exception):
 class _Entering:
     """The stepper that waits for one step, see `solver.stepper`."""
 
-    def __init__(self, word: str, enter: Callable[[BuildContext, OpenedImage], int]) -> None:
+    def __init__(
+        self, request: BuildRequest, word: str, enter: Callable[[BuildContext, OpenedImage], int]
+    ) -> None:
+        self._request = request
         self._word = word
         self._enter = enter
 
@@ -124,79 +142,35 @@ class _Entering:
     ) -> None:
         build.executor()  # It is to be there before there are threads.
         self._build = build
-        self._vertices = topological(targets)
+        self._halfway = Halfway(build.worker, self._request, source, topological(targets))
         self._results: dict[Digest, VertexResult] = {}
-        steps = [v for v in self._vertices if isinstance(v.op, StepOp)]
-        self._wanted = [vertex.digest for vertex in steps if _is_meant(vertex, self._word)][-1:]
-        if not self._wanted:
-            self._refuse(steps)
-
-    def _refuse(self, steps: Sequence[Vertex]) -> NoReturn:
-        lines = sorted({vertex.note.span.first for vertex in steps if vertex.note.span})
-        raise UsageError(
-            f"the build has no step {self._word!r}",
-            hint=f"its steps are in lines {', '.join(map(str, lines))}",
-        )
+        self._wanted = steps_of(self._halfway.record(), self._word)[-1].digest
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """See `Stepper`."""
 
     def after(self, vertex: Vertex, found: VertexResult) -> None:
         self._results[vertex.digest] = found
-        if vertex.digest not in self._wanted:
+        if vertex.digest != self._wanted:
             return
-        build = self._build
-        tell = build.progress(vertex.digest).remark
-        with stage_view(build, self._vertices, vertex, found.result, self._results, tell) as view:
+        build, tell = self._build, self._build.progress(vertex.digest).remark
+        with halfway_view(build, self._halfway, vertex, self._results, tell) as view:
             raise Entered(self._enter(build, view))
 
 
 @contextmanager
-def stage_view(
+def halfway_view(
     build: BuildContext,
-    vertices: Sequence[Vertex],
+    halfway: Halfway,
     vertex: Vertex,
-    own: Result,
     results: Mapping[Digest, VertexResult],
     tell: Callable[[str], None],
 ) -> Iterator[OpenedImage]:
-    """A view of a step's stage: its `own` diffs, on those that it is laid over."""
-    below = _laid_over(vertices, vertex)
-    known = [results[one.digest].result for one in below if one.digest in results]
-    result = tuple(key for part in (*known, own) for key in part)
-    run = _nearest_run((*below, vertex)[0])
-    like = {} if run is None else run._asdict()
+    """A view of a step's stage in a build that is on its way, with these results so far."""
+    record = halfway.record(results)
+    result, like = stage_of(record, record.steps[halfway.step(vertex).number], halfway.op)
     with tree_view(build.worker, result, like, tell, build.cancelled) as view:
         yield view
-
-
-def _laid_over(vertices: Sequence[Vertex], vertex: Vertex) -> list[Vertex]:
-    """What a linked copy is laid over: the inputs of its merge that come before it."""
-    for merge in vertices if vertex.inputs[:1] == (None,) else ():
-        if isinstance(merge.op, Merge) and vertex in merge.inputs:
-            return [v for v in merge.inputs[: merge.inputs.index(vertex)] if v is not None]
-    return []
-
-
-def _nearest_run(vertex: Vertex | None) -> Exec | None:
-    """The step, or the nearest RUN below it: whose variables, folder and user a shell has."""
-    while vertex is not None:
-        if isinstance(vertex.op, Exec):
-            return vertex.op
-        vertex = vertex.inputs[0] if vertex.inputs else None
-    return None
-
-
-def _is_meant(vertex: Vertex, word: str) -> bool:
-    if word.isdigit():
-        return is_in_line(vertex, int(word))
-    return " ".join(word.split()) in " ".join(vertex.note.name.split())
-
-
-def is_in_line(vertex: Vertex, line: int) -> bool:
-    """Whether a line of the definition is one of a step."""
-    span = vertex.note.span
-    return span is not None and span.first <= line <= span.last
 
 
 def in_context(
@@ -212,7 +186,7 @@ def in_context(
     request = BuildRequest(
         os.path.abspath(context), outputs=(Output("cacheonly"),), registries=access, no_record=True
     )
-    entering = _Entering(word, enter)
+    entering = _Entering(request, word, enter)
     root, cancelled = session.root, session.cancelled
     with closing(session.renderer("plain")) as report:
         try:

@@ -14,14 +14,15 @@ from contextlib import suppress
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
-from minibuild.cli.run_step import is_in_line, stage_view
+from minibuild.cli.run_step import halfway_view
 from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
-from minibuild.graph.op import Exec, File, StepOp
+from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.changes import ChangedPath, changes
 from minibuild.record.halfway import Halfway
+from minibuild.record.records import RecordedStep
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.session.request import BuildRequest
 from minibuild.solver.inputs import ReadParts, read_fast_parts
@@ -73,25 +74,24 @@ class Stepping:
         """See `Stepper`."""
         build.executor()  # A shell may be wanted when this process has threads.
         self._build = build
-        self._vertices = vertices = topological(targets)
-        self._halfway = Halfway(build.worker, self._request, source, vertices)
-        self._left = [vertex for vertex in vertices if isinstance(vertex.op, StepOp)]
+        self._halfway = Halfway(build.worker, self._request, source, topological(targets))
+        self._left = [step for step in self._halfway.steps if step.is_step]
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """See `Stepper`."""
-        vertex = ready.vertex
-        if not isinstance(vertex.op, StepOp):
+        vertex, step = ready.vertex, self._halfway.step(ready.vertex)
+        if not step.is_step:
             return
         answer = self._with_key(ready, answer)
         self._next = ready, answer
-        if self._until is not None and _is_at(vertex, self._until):
+        if self._until is not None and _is_at(step, self._until):
             self._stops, self._until = True, None
         told = earlier = None
         if answer.result is None or not answer.whole:
             told = self._halfway.why(ready, answer, self._results)
         else:
             earlier = self._halfway.found(vertex, answer.result, self._results)
-        self._say(step_text.NextStep(self._halfway.step(vertex), answer, told, earlier))
+        self._say(step_text.NextStep(step, answer, told, earlier))
         if self._stops:
             self._ask(1 if self._wrote else 0)
             self._wrote = False
@@ -181,7 +181,7 @@ class Stepping:
         """Whether to go on, to `where`."""
         there = where.startswith("/") or not where
         later = self._left[1:] if self._next is not None else self._left
-        if not there and not any(_is_at(vertex, where) for vertex in later):
+        if not there and not any(_is_at(step, where) for step in later):
             self._tell(f"no step that is left is in line {where}" if where.isdigit() else
                        f"no step that is left is in a stage {where}")  # fmt: skip
             return False
@@ -210,8 +210,8 @@ class Stepping:
             self._tell("a shell takes a terminal; a command does not: s ls -l /")
             return
         build, terminal = self._build, not words
-        own = ready.base if found is None else found.result
-        there = stage_view(build, self._vertices, ready.vertex, own, self._results, self._tell)
+        results = {**self._results, ready.vertex.digest: found or VertexResult(ready.base, None)}
+        there = halfway_view(build, self._halfway, ready.vertex, results, self._tell)
         args = ("sh", "-c", words) if words else ("sh",)
         try:
             with there as view, raw_terminal(terminal):
@@ -245,9 +245,9 @@ class Stepping:
         self._session.flush()
 
 
-def _is_at(vertex: Vertex, where: str) -> bool:
+def _is_at(step: RecordedStep, where: str) -> bool:
     """Whether a step is in this line, or of this stage."""
-    return is_in_line(vertex, int(where)) if where.isdigit() else vertex.note.stage == where
+    return step.has_line(int(where)) if where.isdigit() else step.stage == where
 
 
 def check(request: BuildRequest) -> None:

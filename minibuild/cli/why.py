@@ -90,7 +90,7 @@ def _of_steps(
         older = () if build.ran or not build.place else records.of_place(build.place)
         working = next((b for b in older if b.ran and b.started < build.started), None)
         return list(why_text.whole(told, most, working)), why_text.as_data(told)
-    steps = steps_of(build, what)
+    steps = steps_of(build, what, "; a path in the image begins with /")
     known = where_ran(records, build)
     lines: list[str] = []
     data = []
@@ -101,20 +101,19 @@ def _of_steps(
     return lines, {"build": build.id, "against": against and against.id, "steps": data}
 
 
-def steps_of(build: BuildRecord, what: str) -> list[RecordedStep]:
-    """The steps that a line or words mean. Raises `UsageError` if there are none."""
+def steps_of(build: BuildRecord, what: str, hint: str = "") -> list[RecordedStep]:
+    """The steps that a line or words mean. Raises `UsageError` if there are none, whose hint ends
+    with `hint`."""
     steps = [step for step in build.steps if step.is_step]
     if what.isdigit():
-        line = int(what)
-        found = [s for s in steps if s.lines and s.lines[0] <= line <= s.lines[-1]]
+        found = [step for step in steps if step.has_line(int(what))]
     else:
         words = " ".join(what.split())
         found = [step for step in steps if words in " ".join(step.name.split())]
     if not found:
-        lines = ", ".join(dict.fromkeys(str(step.line) for step in steps if step.line))
+        lines = ", ".join(map(str, sorted({step.line for step in steps if step.line})))
         raise UsageError(
-            f"the build has no step {what!r}",
-            hint=f"its steps are in lines {lines}; a path in the image begins with /",
+            f"the build has no step {what!r}", hint=f"its steps are in lines {lines}{hint}"
         )
     return found
 

@@ -6,6 +6,8 @@ Read next: `story`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
@@ -37,7 +39,11 @@ class Halfway:
         self._mask = mask_of(request, source.text, vertices)
         self._numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
         self._records = BuildRecords(worker.store.root)
-        self._earlier = self._records.of_place(place_of(request))
+        self.steps = self.record().steps
+
+    @cached_property
+    def _earlier(self) -> Sequence[BuildRecord]:
+        return self._records.of_place(place_of(self._request))
 
     def why(
         self, ready: ReadyVertex, answer: Answer, done: Mapping[Digest, VertexResult]
@@ -49,7 +55,7 @@ class Halfway:
         parts = {}
         if early is not None and isinstance(vertex.op, Exec | File):
             parts[early.key] = explain(vertex.op, ready.base_key, early.read.parts)
-        build = self._build(results, parts)
+        build = self.record(results, parts)
         against = newest_before(self._earlier, build)
         if against is None:
             return None
@@ -61,15 +67,21 @@ class Halfway:
         self, vertex: Vertex, result: VertexResult, done: Mapping[Digest, VertexResult]
     ) -> tuple[BuildRecord, RecordedStep] | None:
         """The build in which a step ran whose result was found."""
-        build = self._build({**done, vertex.digest: result}, {})
+        build = self.record({**done, vertex.digest: result})
         return where_ran(self._records, build).get(result.key or "")
 
     def step(self, vertex: Vertex) -> RecordedStep:
         """A vertex as a record has it."""
-        return self._build({}, {}).steps[self._numbers[vertex.digest]]
+        return self.steps[self._numbers[vertex.digest]]
 
-    def _build(
-        self, results: Mapping[Digest, VertexResult], parts: Mapping[Digest, object]
+    def op(self, step: RecordedStep) -> Mapping[str, Any]:
+        """The operation of a step, with its secrets."""
+        return self._vertices[step.number].op._asdict()
+
+    def record(
+        self,
+        results: Mapping[Digest, VertexResult] = {},
+        parts: Mapping[Digest, object] = {},
     ) -> BuildRecord:
         """What is known, in the form of a record."""
         return unwritten(self._request, self._source, self._vertices, results, self._mask, parts)

@@ -63,6 +63,10 @@ class RecordedStep(NamedTuple):
         """Its first line in the definition; 0 if it has none."""
         return self.lines[0] if self.lines else 0
 
+    def has_line(self, line: int) -> bool:
+        """Whether a line of the definition is one of it."""
+        return bool(self.lines) and self.lines[0] <= line <= self.lines[-1]
+
     @property
     def is_step(self) -> bool:
         """Whether it is one of those that run or are found."""
