@@ -1,7 +1,7 @@
 """`minibuild lab`: defects of merges, reproduced on this machine with the fix and without.
 
 Comes in: the name of an exhibit, the path of a Dockerfile, or none for a list. Goes out: what is
-seen, each part as it happens, or all of it as JSON. The exit code is 0 only if all came out as
+seen, in parts, or as JSON. The exit code is 0 only if all came out as
 expected: 1 if not, 3 if this machine cannot show it. Read next: `minibuild.lab.exhibit_builder`,
 and `lab_text` for the words; `lab_build` for any Dockerfile.
 """
@@ -9,8 +9,7 @@ and `lab_text` for the words; `lab_build` for any Dockerfile.
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable
 
 from minibuild.cli import lab_build, lab_text
 from minibuild.cli.command import Command, Session
@@ -18,7 +17,6 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError, UsageError
 from minibuild.lab.catalogue import EXHIBITS, exhibit
-from minibuild.lab.evidence import Showing
 from minibuild.lab.exhibit import Exhibit
 from minibuild.lab.exhibit_builder import show
 from minibuild.rootless.enter import enter
@@ -66,29 +64,28 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
 
 def _perform(exhibit: Exhibit, options: argparse.Namespace, session: Session) -> int:
-    root, registries = session.root, registry_access(session.environment)
     as_json = options.format == "json"
-    pause = Pause(session, options.slow and not as_json)
-    told = lab_text.Telling(exhibit, kept=options.keep)
+    pages = Pages(session, options.slow)
     if not as_json:
-        pause.after(told.opening())  # This can be told also where nothing can be shown.
+        pages.write(lab_text.opening(exhibit))  # Also where nothing can be shown.
     enter()
-    parts = show(
-        exhibit, root, registries=registries, keep=options.keep, cancelled=session.cancelled
+    shown = show(
+        exhibit,
+        session.root,
+        registries=registry_access(session.environment),
+        keep=options.keep,
+        cancelled=session.cancelled,
     )
-    with closing(parts):
-        for part in parts:
-            if not as_json:
-                pause.after(told.part(part), wait=not told.goes_on(part))
-    assert isinstance(part, Showing), "the whole comes last"
     if as_json:
-        session.say_json(lab_text.showing_data(part, kept=options.keep))
-    if part.seen.unable:
+        session.say_json(lab_text.showing_data(shown, kept=options.keep))
+    else:
+        pages.write(lab_text.parts(shown, kept=options.keep))
+    if shown.seen.unable:
         return HostError.exit_code
-    return 0 if part.as_expected else UNEXPECTED
+    return 0 if shown.as_expected else UNEXPECTED
 
 
-class Pause:
+class Pages:
     """Writes parts; if it is to be slow, it waits for a line of standard input between two."""
 
     def __init__(self, session: Session, slow: bool) -> None:
@@ -96,10 +93,10 @@ class Pause:
         self._slow = slow
         self._first = True
 
-    def after(self, groups: Iterable[Iterator[str]], *, wait: bool = True) -> None:
-        """Write groups of lines, with a pause before each but the very first, if it is to wait."""
-        for lines in groups:
-            if self._slow and wait and not self._first:
+    def write(self, parts: Iterable[Iterable[str]]) -> None:
+        """Write parts, with a pause before each but the very first."""
+        for lines in parts:
+            if self._slow and not self._first:
                 self._session.tell("-- Enter --")
                 if not sys.stdin.readline():
                     self._slow = False  # The input is at its end.

@@ -1,137 +1,102 @@
 """What an exhibit of the lab shows, in words and as JSON.
 
-Comes in: exhibits, and the parts of a showing as they happen. Goes out: lines. Paths of snapshots
+Comes in: exhibits, and what was shown of them. Goes out: lines. Paths of snapshots
 are shown from the folder `snapshots` on, so that they fit; JSON has them whole.
 Read next: `minibuild.lab.exhibit_builder`.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from minibuild.cli.table import table
-from minibuild.lab.evidence import MergeCall, MergeRun, Observation, Showing, Varied, failed_so
+from minibuild.lab.evidence import (
+    MergeCall,
+    MergeRun,
+    MountRow,
+    Observation,
+    Showing,
+    Varied,
+    failed_so,
+)
 from minibuild.lab.exhibit import Exhibit, quote, text_of
-from minibuild.lab.exhibit_builder import Remounted, ShowingPart
 from minibuild.progress.console import visible
 from minibuild.snapshot.api import Applied, Kind
 
-_COLUMNS = ("VARIATION", "BREAKS", "WITHOUT THE FIX", "WITH THE FIX", "")
-PartLines = Iterator[str]
+Lines = Iterable[str]
 """The lines of one part, after which there may be a pause."""
 
 
-class Telling:
-    """The story of one exhibit, told as it happens."""
-
-    def __init__(self, exhibit: Exhibit, *, kept: bool) -> None:
-        self._exhibit = exhibit
-        self._kept = kept
-        self._store = ""
-        self._width = max([len(v.name) for v in exhibit.variations] + [len(_COLUMNS[0])])
-        self._varied = False
-
-    def opening(self) -> Iterator[PartLines]:
-        """What is known before anything is built."""
-        yield iter((self._exhibit.title, "", *self._exhibit.story.splitlines()))
-        yield self._recipe()
-        yield self._condition()
-
-    def part(self, part: ShowingPart) -> Iterator[PartLines]:
-        """What was seen just now."""
-        match part:
-            case Observation():
-                self._store = part.store
-                yield self._seen(part)
-            case Remounted():
-                yield self._mounts(part)
-            case MergeRun(how):
-                if how == "without the fix":
-                    yield self._merge(part.merge)
-                yield self._run(part)
-            case Varied():
-                yield self._variation(part)
-            case Showing():
-                yield self._end(part)
-
-    def goes_on(self, part: ShowingPart) -> bool:
-        """Whether a part is one more row of a table that has begun."""
-        return self._varied and isinstance(part, Varied)
-
-    def _recipe(self) -> PartLines:
-        text = text_of(self._exhibit.recipe)
-        yield from _section("the Dockerfile" if text == self._exhibit.recipe else "the graph")
-        yield from (f"  {line}" for line in text.splitlines())
-
-    def _condition(self) -> PartLines:
-        file, line, text = quote(self._exhibit.condition)
-        yield from _section(f"the condition: {file}, line {line}")
-        yield from (f"  {line}" for line in text.splitlines())
-        yield f"  in BuildKit: {self._exhibit.buildkit}"
-
-    def _seen(self, seen: Observation) -> PartLines:
-        watched = self._exhibit.watched.strip()
-        yield from _section(f"{watched}: the upperdir as the kernel left it")
-        yield f"  {self._short(seen.upperdir)}  ({seen.snapshotter})"
-        rows = [
-            [f"  {e.path}", f"{e.type}{', opaque' if e.opaque else ''}", e.device,
-             str(e.inode), str(e.links)]
-            for e in seen.entries
-        ]  # fmt: skip
-        yield from table(["  PATH", "TYPE", "DEVICE", "INODE", "LINKS"], rows, right="INODE LINKS")
-
-    def _mounts(self, part: Remounted) -> PartLines:
-        yield from _section("four files deleted, two through one mount and two through the next")
-        rows = [[f"  {r.entry.path}", str(r.mount), str(r.entry.inode)] for r in part.rows]
-        yield from table(["  PATH", "MOUNT", "INODE"], rows, right="MOUNT INODE")
-        yield "  one mount, one inode: the kernel keeps a whiteout for each mount, and links it"
-
-    def _merge(self, call: MergeCall | None) -> PartLines:
-        yield from _section("the merge that the last step needs")
-        yield from (f"  {line}" for line in merge_lines(call, self._store))
-
-    def _run(self, run: MergeRun) -> PartLines:
-        yield from _section(f"{run.how}: {'it fails' if run.error else 'it passes'}")
-        rows = [
-            [f"  /{fate.path}", f"diff {fate.diff}", fate_words(fate)]
-            for fate in run.fates
-            if fate.path
-        ]
-        if rows:
-            yield from table(["  PATH", "FROM", "FATE"], rows)
-        if run.error:
-            yield f"  error: {visible(self._short(run.error))}"
-
-    def _variation(self, varied: Varied) -> PartLines:
-        if not self._varied:
-            yield from self._conditions()
-        self._varied = True
-        yield self._row(_varied_cells(self._exhibit, varied))
-
-    def _conditions(self) -> PartLines:
-        yield from _section("the conditions, and what becomes of it when one is broken")
-        yield from (f"  {n}  {text}" for n, text in enumerate(self._exhibit.conditions, 1))
-        yield ""
-        yield self._row(_COLUMNS)
-
-    def _row(self, cells: Iterable[str]) -> str:
-        name, breaks, old, new, mark = cells
-        return f"  {name:<{self._width}}  {breaks:<6}  {old:<16}  {new:<16}  {mark}".rstrip()
-
-    def _end(self, showing: Showing) -> PartLines:
-        yield ""
-        if self._kept:
-            place = os.path.dirname(showing.seen.store)
-            yield f"kept: {showing.seen.store}/snapshots"
-            yield f"      {place}/MAP.txt says what is what"
-        yield _verdict(showing)
-
-    def _short(self, text: str) -> str:
-        return short(text, self._store)
+def opening(exhibit: Exhibit) -> Iterator[Lines]:
+    """What is known before anything is built: the story, what is built, and the condition."""
+    yield (exhibit.title, "", *exhibit.story.splitlines())
+    recipe = text_of(exhibit.recipe)
+    title = "the Dockerfile" if recipe == exhibit.recipe else "the graph"
+    yield _section(title, *recipe.splitlines())
+    file, line, text = quote(exhibit.condition)
+    said = f"in BuildKit: {exhibit.buildkit}"
+    yield _section(f"the condition: {file}, line {line}", *text.splitlines(), said)
 
 
-def _section(title: str) -> tuple[str, str]:
-    return "", title
+def parts(showing: Showing, *, kept: bool) -> Iterator[Lines]:
+    """What was seen."""
+    store = showing.seen.store
+    yield _seen(showing.exhibit, showing.seen)
+    if showing.mounts:
+        yield _mounts(showing.mounts)
+    merge = merge_lines(showing.without_fix.merge, store)
+    yield _section("the merge that the last step needs", *merge)
+    for run in (showing.without_fix, showing.with_fix):
+        yield _run(run, store)
+    if showing.variations:
+        yield _variations(showing)
+    where = f"kept: {store}/snapshots"
+    said = f"      {os.path.dirname(store)}/MAP.txt says what is what"
+    yield ("", *((where, said) if kept else ()), _verdict(showing))
+
+
+def _section(title: str, *lines: str) -> Lines:
+    return ("", title, *(f"  {line}".rstrip() for line in lines))
+
+
+def _seen(exhibit: Exhibit, seen: Observation) -> Lines:
+    rows = [
+        [e.path, f"{e.type}{', opaque' if e.opaque else ''}", e.device, str(e.inode), str(e.links)]
+        for e in seen.entries
+    ]
+    return _section(
+        f"{exhibit.watched.strip()}: the upperdir as the kernel left it",
+        f"{short(seen.upperdir, seen.store)}  ({seen.snapshotter})",
+        *table(["PATH", "TYPE", "DEVICE", "INODE", "LINKS"], rows, right="INODE LINKS"),
+    )
+
+
+def _mounts(mounts: Sequence[MountRow]) -> Lines:
+    rows = [[row.entry.path, str(row.mount), str(row.entry.inode)] for row in mounts]
+    return _section(
+        "four files deleted, two through one mount and two through the next",
+        *table(["PATH", "MOUNT", "INODE"], rows, right="MOUNT INODE"),
+        "one mount, one inode: the kernel keeps a whiteout for each mount, and links it",
+    )
+
+
+def _run(run: MergeRun, store: str) -> Lines:
+    rows = [[f"/{f.path}", f"diff {f.diff}", fate_words(f)] for f in run.fates if f.path]
+    return _section(
+        f"{run.how}: {'it fails' if run.error else 'it passes'}",
+        *(table(["PATH", "FROM", "FATE"], rows) if rows else ()),
+        *([f"error: {visible(short(run.error, store))}"] if run.error else ()),
+    )
+
+
+def _variations(showing: Showing) -> Lines:
+    header = ["VARIATION", "BREAKS", "WITHOUT THE FIX", "WITH THE FIX", ""]
+    return _section(
+        "the conditions, and what becomes of it when one is broken",
+        *(f"{n}  {text}" for n, text in enumerate(showing.exhibit.conditions, 1)),
+        "",
+        *table(header, [_varied_cells(showing.exhibit, one) for one in showing.variations]),
+    )
 
 
 def short(text: str, store: str) -> str:

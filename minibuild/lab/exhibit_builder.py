@@ -1,20 +1,20 @@
 """Performing an exhibit: its recipe built for real, and its last step run twice.
 
-Comes in: an exhibit, the folder of a store. Goes out: what is seen, part by part, each as soon as
-it is known, and a `Showing` of all at the end. The build has a store of its own inside that folder;
-the variations have another, so that a store that is kept shows the exhibit and nothing else.
+Comes in: an exhibit, the folder of a store. Goes out: a `Showing` of what is seen. The build has a
+store of its own inside that folder; the variations have another, so that a store that is kept shows
+the exhibit and nothing else.
 Read next: `kept`, what stays with `--keep`.
 """
 
 import os
 import stat
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import topological
 from minibuild.lab.build import Begun, begun, request_of, run
-from minibuild.lab.evidence import MergeRun, MountRow, Observation, Showing, Varied, look, obstacle
+from minibuild.lab.evidence import MountRow, Observation, Showing, Varied, look, obstacle
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.lab.kept import keep_half_made, write_map
 from minibuild.lab.place import own_place
@@ -22,22 +22,10 @@ from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import MergePolicy, Strategy
 from minibuild.snapshot.defects import policy_for
 from minibuild.snapshot.upperdir import entry_at
-from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker, open_worker
 
 _BASE_IMAGE = "busybox"
 _DELETED = ("a", "b", "c", "d")
-
-
-class Remounted(NamedTuple):
-    """Files deleted through one mount, and through the next."""
-
-    rows: tuple[MountRow, ...]
-
-
-ShowingPart = Observation | Remounted | MergeRun | Varied | Showing
-"""What is seen, in this order; the last step is run without the fix and then with it, and the whole
-comes last."""
 
 
 def show(
@@ -47,7 +35,7 @@ def show(
     registries: RegistryAccess,
     keep: bool = False,
     cancelled: threading.Event | None = None,
-) -> Generator[ShowingPart]:
+) -> Showing:
     """Perform an exhibit. Needs what a build needs: root, or a user namespace around it."""
     stop = cancelled or threading.Event()
     with own_place(root, exhibit.name if keep else "") as (outer, place):
@@ -59,15 +47,12 @@ def show(
         request = BuildRequest(context, contexts=_base(outer), registries=registries)
         with open_worker(os.path.join(place, "store")) as worker:
             failed = keep_half_made(place) if keep else None
-            shown = yield from _shown(worker, request, stop, exhibit, failed)
+            shown = _shown(worker, request, stop, exhibit, failed)
             if keep:
                 write_map(worker, place, shown.with_fix, request.contexts)
-        varied: list[Varied] = []
         with open_worker(os.path.join(place, "variations")) as worker:
-            for variation in exhibit.variations:
-                varied.append(_varied(worker, request, stop, exhibit, variation))
-                yield varied[-1]
-        yield shown._replace(variations=tuple(varied))
+            varied = (_varied(worker, request, stop, exhibit, v) for v in exhibit.variations)
+            return shown._replace(variations=tuple(varied))
 
 
 def _shown(
@@ -76,7 +61,7 @@ def _shown(
     stop: threading.Event,
     exhibit: Exhibit,
     failed: Callable[[str], None] | None,
-) -> Generator[ShowingPart, None, Showing]:
+) -> Showing:
     """The exhibit itself. Where it cannot be seen, that is said, and the rest is shown."""
     snapshots = worker.snapshots
     with begun(worker, request_of(exhibit.recipe, request), stop) as made:
@@ -84,17 +69,11 @@ def _shown(
         entries = look(upperdir, exhibit.paths, snapshots.whiteouts)
         store, unable = worker.store.root, obstacle(exhibit, entries, snapshots.name)
         seen = Observation(store, snapshots.name, upperdir, entries, unable)
-        yield seen
-        rows: tuple[MountRow, ...] = ()
-        if exhibit.shared_inode and not seen.unable:
-            rows = two_mounts(worker)
-            yield Remounted(rows)
+        mounts = two_mounts(worker) if exhibit.shared_inode and not unable else ()
         old = policy_for(exhibit.name)._replace(failed=failed)
         without_fix = run(made, old, "without the fix")
-        yield without_fix
         with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
-        yield with_fix
-    return Showing(exhibit, seen, rows, without_fix, with_fix, ())
+    return Showing(exhibit, seen, mounts, without_fix, with_fix, ())
 
 
 def _base(outer: Worker) -> dict[str, str]:
