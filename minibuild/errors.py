@@ -139,7 +139,10 @@ def raise_if_cancelled(cancelled: "threading.Event | None", doing: str) -> None:
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What the kernel says where there is no room left, or none for this account."""
-MAKE_ROOM = "free some space, or set MINIBUILD_ROOT to a folder on another disk"
+MAKE_ROOM = (
+    "free some space (`minibuild prune --all` empties the cache), "
+    "or set MINIBUILD_ROOT to a folder on another disk"
+)
 """What to do about it, if it is the disk of the store."""
 
 _LACKS = {
@@ -182,10 +185,7 @@ def lack(error: BaseException) -> BuildError | None:
     if not isinstance(error, OSError):
         return None
     if error.errno in FULL_DISK:
-        return StoreError(
-            "the disk with the store is full",
-            hint="free space, run `minibuild prune`, or set MINIBUILD_ROOT to another disk",
-        )
+        return StoreError("the disk with the store is full", hint=MAKE_ROOM)
     if error.errno not in _LACKS:
         return None
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""

@@ -7,6 +7,7 @@ ROOT/patches/                                layers that are others with changes
 ROOT/snapshots/N/                            trees, by the number of their snapshot
 ROOT/cache-mounts/                           directories of RUN --mount=type=cache
 ROOT/builds/                                 records of builds, see `record`
+ROOT/reserve/                                room for pruning on a full disk
 ROOT/ingest/                                 files in the making; renamed when whole
 ROOT/meta.db                                 everything that is known about the rest
 ROOT/owners/, ROOT/locks/                    claims of live processes

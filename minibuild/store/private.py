@@ -10,10 +10,12 @@ default ACL, acl(5)), and those would end up in layers. Read next: `layout`.
 import os
 import stat
 
+from minibuild.store.reserve import keep_reserve
+
 FOLDERS = ("blobs", "blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
 """What a store has from the start."""
 
-_LATER = ("blocks", "builds", "inventories", "partial", "patches", "run", "trash")
+_LATER = ("blocks", "builds", "inventories", "partial", "patches", "reserve", "run", "trash")
 _OF_OTHERS = ("lab", "contexts", "history")
 """What the lab and `minibuild serve` keep beside it."""
 
@@ -31,6 +33,7 @@ def make_folders(root: str) -> None:
     close_to_others(root)  # before anything is made in it, which would inherit
     for folder in FOLDERS:
         _make(os.path.join(root, folder))
+    keep_reserve(root)
     close_to_others(root)
 
 

@@ -9,7 +9,6 @@ Read next: `cache.results`, `cache.records`.
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Collection, Sequence
 
@@ -17,11 +16,15 @@ from minibuild.digest import Digest
 from minibuild.layer.chunk_cache import forget_lost
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
+from minibuild.store.database import Database
 from minibuild.worker.gc import UsageRecord, cache_mounts_of, image_blobs, records_of
 from minibuild.worker.usage_filter import Matches, everything
 from minibuild.worker.worker import Worker
 
 FOREVER_S = float("inf")
+_ROWS, _LOG_PAGES = 32, 64
+"""How many rows are deleted in one transaction, and after how many pages of its log SQLite writes
+them into its file and begins the log anew. Both have to fit into the store's reserve."""
 
 
 class Limits(NamedTuple):
@@ -99,11 +102,8 @@ def prune(
     room = Room(now, usage.f_bavail * usage.f_frsize)
     gone = beyond(sorted(records_of(worker), key=_turn), limits, room, meant)
     db = worker.store.db
-    with db.transaction() as tx:
-        records = sum(
-            tx.execute("DELETE FROM records WHERE canonical = ?", (key,)).rowcount for key in gone
-        )
-        _drop_parts(tx, explained)
+    db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    records = _delete(db, "DELETE FROM records WHERE canonical = ?", gone)
     keep = _diffs_in_use(worker)
     keep_trees = _drop_trees(worker, keep)
     snapshots, blobs = _drop_diffs(worker, keep)
@@ -111,17 +111,28 @@ def prune(
     dropped, blob_size = _drop_blobs(worker, blobs | image_blobs(worker))
     old = now - limits.unused_for_s
     mounts, mount_size = _drop_cache_mounts(worker, old, meant) if cache_mounts else (0, 0)
+    _drop_parts(db, explained)
     _tidy(worker, forget_files=meant is everything and not limits.unused_for_s)
     return Freed(records, trees, dropped, mounts, size + blob_size + mount_size)
 
 
-def _drop_parts(tx: sqlite3.Connection, explained: Collection[Digest]) -> None:
+def _delete(db: Database, statement: str, keys: Sequence[str | int]) -> int:
+    """Delete the rows of these keys, a few at a time: on a full disk there is room for a short log
+    only. What a crash leaves of them is garbage for the next prune."""
+    removed = 0
+    for at in range(0, len(keys), _ROWS):
+        with db.transaction() as tx:
+            removed += sum(tx.execute(statement, (key,)).rowcount for key in keys[at : at + _ROWS])
+    return removed
+
+
+def _drop_parts(db: Database, explained: Collection[Digest]) -> None:
     """Forget what keys were made of that neither have a record nor are to be explained."""
-    rows = tx.execute(
+    rows = db.execute(
         "SELECT key FROM key_parts WHERE key NOT IN (SELECT canonical FROM records)"
     ).fetchall()
-    gone = [row for row in rows if row[0] not in explained]
-    tx.executemany("DELETE FROM key_parts WHERE key = ?", gone)
+    gone = [key for (key,) in rows if key not in explained]
+    _delete(db, "DELETE FROM key_parts WHERE key = ?", gone)
 
 
 def _diffs_in_use(worker: Worker) -> set[int]:
@@ -143,8 +154,7 @@ def _drop_trees(worker: Worker, keep: set[int]) -> set[int]:
     """Forget merges of diffs that go; the snapshots of the others."""
     rows = worker.store.db.execute("SELECT list, snapshot, diffs FROM trees").fetchall()
     gone = [row for row in rows if not keep.issuperset(json.loads(row[2]))]
-    with worker.store.db.transaction() as tx:
-        tx.executemany("DELETE FROM trees WHERE list = ?", [(row[0],) for row in gone])
+    _delete(worker.store.db, "DELETE FROM trees WHERE list = ?", [row[0] for row in gone])
     return {row[1] for row in rows} - {row[1] for row in gone}
 
 
@@ -152,10 +162,7 @@ def _drop_diffs(worker: Worker, keep: set[int]) -> tuple[set[int], set[Digest]]:
     """Forget diffs that nothing needs; the snapshots and blobs of the others."""
     db = worker.store.db
     rows = db.execute("SELECT id, lower, upper, digest FROM diffs").fetchall()
-    with db.transaction() as tx:
-        tx.executemany(
-            "DELETE FROM diffs WHERE id = ?", [(row[0],) for row in rows if row[0] not in keep]
-        )
+    _delete(db, "DELETE FROM diffs WHERE id = ?", [row[0] for row in rows if row[0] not in keep])
     kept = [row for row in rows if row[0] in keep]
     below = _drop_patches(worker, {row[0] for row in kept if not row[3]})
     snapshots = {number for row in kept for number in row[1:3] if number is not None}
@@ -226,10 +233,9 @@ def _tidy(worker: Worker, *, forget_files: bool) -> None:
     _forget_inventories(worker)
     rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
     gone = [row for row in rows if not content.has(Digest(row[0]))]
-    with db.transaction() as tx:
-        tx.executemany("DELETE FROM layers WHERE digest = ?", gone)
-        if forget_files:
-            tx.execute("DELETE FROM digests_of_files")
+    _delete(db, "DELETE FROM layers WHERE digest = ?", [row[0] for row in gone])
+    if forget_files:
+        db.execute("DELETE FROM digests_of_files")
     db.shrink()
 
 

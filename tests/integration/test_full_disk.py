@@ -140,3 +140,44 @@ def test_no_room_for_another_file(
         ended = line.partition(": ")[2]
         full = ("no space left" in ended.lower()) or ("the disk with the store is full" in ended)
         assert ended.startswith(("3 ", "8 ")) and full, done.stdout
+
+
+WHOLLY = (
+    SMALL_BLOCKS
+    + """
+export MINIBUILD_ROOT=$2/state
+"$3" build -q "$4" > /dev/null || exit 91
+for turn in 1 2; do
+    head -c 1G /dev/zero > $2/fill$turn 2> /dev/null
+    "$3" du; [ $? = 8 ] || exit 92
+    "$3" prune --all || exit 93
+    rm $2/fill$turn
+    "$3" build -q "$4" > /dev/null || exit 94
+done
+"""
+)
+
+
+@pytest.mark.needs("loop")
+def test_pruning_frees_a_disk_that_is_wholly_full(
+    builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    """To forget anything takes room for SQLite's log, which the store has kept; and it is kept
+    again afterwards."""
+    context = project({"Dockerfile": "FROM scratch\nCOPY big /\n"})
+    with open(f"{context}/big", "wb") as file:
+        file.write(os.urandom(4 << 20))
+    (tmp_path / "at").mkdir()
+    done = subprocess.run(
+        [
+            *(*namespaces(), "sh", "-c", WHOLLY, "sh"),
+            *(f"{tmp_path}/image", f"{tmp_path}/at", builds.cli.program, context),
+        ],
+        env=builds.cli.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("removed 2 records") == 2
+    assert done.stderr.count("`minibuild prune --all`") == 2

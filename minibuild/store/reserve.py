@@ -1,0 +1,40 @@
+"""Room on the disk that a store keeps for the moment in which there is no other: pruning takes some.
+
+To remove anything, pruning has to write first: its claim, the shared memory of SQLite, and the rows
+that go, into a log. So a store has a few files of zeros from its beginning. They are removed before
+a prune opens the store, and made again when it is done. It takes several, because a disk may lack
+room for files, too. Read next: `private`, `worker.prune`.
+"""
+
+import os
+from contextlib import suppress
+
+FOLDER = "reserve"
+_FILES = 4
+_FILE_BYTES = 256 << 10
+_PLENTY = 4
+"""How many times the reserve has to be free: on a smaller disk it would be what is missing."""
+
+
+def keep_reserve(root: str) -> None:
+    """Have the reserve of the store in `root`, unless there is little room."""
+    found = os.statvfs(root)
+    counts_files = found.f_files > 0  # btrfs does not
+    if found.f_bavail * found.f_frsize < _PLENTY * _FILES * _FILE_BYTES:
+        return
+    if counts_files and found.f_favail < _PLENTY * _FILES:
+        return
+    # Another build may make it, too; and without a reserve a store is as good.
+    with suppress(OSError):
+        os.makedirs(os.path.join(root, FOLDER), mode=0o700, exist_ok=True)
+        for name in map(str, range(_FILES)):
+            with open(os.path.join(root, FOLDER, name), "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+
+
+def give_reserve(root: str) -> None:
+    """Give the reserve back to the disk."""
+    folder = os.path.join(root, FOLDER)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
