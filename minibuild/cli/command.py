@@ -7,7 +7,7 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 import argparse
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
 from minibuild.cli.parser import Parser
@@ -90,8 +90,10 @@ class Session(NamedTuple):
             self.stdout.flush()
 
     def tell(self, *parts: TextPart) -> None:
-        """Write a line for people, which is not part of the result."""
-        self.stderr.write(*parts, "\n")
+        """Write a line for people, which is not part of the result: if standard error is a full
+        disk, or has no reader, the work goes on as well."""
+        with suppress(OSError):
+            self.stderr.write(*parts, "\n")
 
 
 @contextmanager

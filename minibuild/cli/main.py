@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
@@ -52,11 +53,12 @@ def _leave(code: int) -> NoReturn:
 
     What the build had open is closed by now; only what Python holds back has to be written.
     """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            code = code or BROKEN_PIPE
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        code = code or BROKEN_PIPE
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -57,7 +57,8 @@ def reported(report: Report, vertex: VertexInfo) -> Iterator[ProgressWriter]:
     except BaseException as error:
         explained = lack(error) or error
         text = str(explained) or type(error).__name__
-        stopped = isinstance(error, Cancelled | KeyboardInterrupt)
+        # The reader of standard output may have enough of an archive (`build -o - | head -c 1`).
+        stopped = isinstance(error, Cancelled | KeyboardInterrupt | BrokenPipeError)
         report(Completed(vertex.digest, time.time(), error=text, cancelled=stopped))
         if explained is error:
             raise

@@ -70,6 +70,32 @@ def test_standard_output_is_full(builds: Builds, project: Project, words: str) -
     assert "cannot write to standard output: No space left on device" in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("progress", ["plain", "tty", "rawjson", "quiet"])
+@pytest.mark.parametrize(("last", "code"), [("RUN true", 0), ("RUN exit 3", 5)])
+def test_standard_error_is_full(
+    builds: Builds, project: Project, progress: str, last: str, code: int
+) -> None:
+    """The exit code is that of the build, as with docker."""
+    context = project({"Dockerfile": f"FROM busybox\n{last}\n"})
+    done = shell(builds.cli, f'"$0" build --progress={progress} "$1" 2>/dev/full', context)
+    assert done.returncode == code, done
+
+
+@pytest.mark.parametrize("words", ["build -o -", "build -o type=oci,dest=-"])
+def test_a_reader_that_has_enough_of_an_archive(
+    builds: Builds, project: Project, words: str
+) -> None:
+    """It ends as programs in C do, by SIGPIPE: with 141 for a shell, and without an error."""
+    context = project({"Dockerfile": "FROM busybox\nCOPY big /\n", "big": "x" * (1 << 20)})
+    archive = f'{{ "$0" {words} --progress=plain "$1"; echo "code $?" >&2; }} | head -c 1 | wc -c'
+    done = shell(builds.cli, archive, context)
+    assert done.stdout.strip() == "1"
+    assert "code 141" in done.stderr
+    assert "CANCELED" in done.stderr and "rror" not in done.stderr, done.stderr
+    assert os.listdir(f"{builds.cli.root}/ingest") == []
+
+
 @pytest.mark.parametrize(
     "env", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
