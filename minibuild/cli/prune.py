@@ -19,6 +19,7 @@ from minibuild.cli.table import ago, one_line, table
 from minibuild.progress.quantity import bytes_text
 from minibuild.record.records import kept_keys, remove_older
 from minibuild.session.duration import duration
+from minibuild.store.reserve import reserve_on_the_disk
 from minibuild.worker.gc import UsageRecord, disk_usage, images_size
 from minibuild.worker.prune import FOREVER_S, Limits, prune
 from minibuild.worker.usage_filter import parse_filter
@@ -102,8 +103,8 @@ def _prune(options: argparse.Namespace, session: Session) -> int:
         return 1
     chosen = ",".join(text for text in options.filter if not text.startswith(_UNTIL))
     meant = parse_filter(chosen)
-    with open_store(session, alone=True) as worker:
-        root = worker.store.root
+    root = session.root
+    with reserve_on_the_disk(root), open_store(session, alone=True) as worker:
         builds = 0 if chosen else remove_older(root, limits.unused_for_s, time.time())
         mounts = options.cache_mounts or options.all or _CACHE_MOUNT in chosen
         freed = prune(worker, limits, meant=meant, cache_mounts=mounts, explained=kept_keys(root))

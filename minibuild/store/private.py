@@ -10,8 +10,6 @@ default ACL, acl(5)), and those would end up in layers. Read next: `layout`.
 import os
 import stat
 
-from minibuild.store.reserve import keep_reserve
-
 FOLDERS = ("blobs", "blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
 """What a store has from the start."""
 
@@ -33,6 +31,8 @@ def make_folders(root: str) -> None:
     close_to_others(root)  # before anything is made in it, which would inherit
     for folder in FOLDERS:
         _make(os.path.join(root, folder))
+    from minibuild.store.reserve import keep_reserve
+
     keep_reserve(root)
     close_to_others(root)
 

@@ -1,4 +1,4 @@
-"""Room on the disk that a store keeps for the moment in which there is no other: pruning takes some.
+"""Room that a store keeps for the moment in which its disk has no other: pruning takes some.
 
 To remove anything, pruning has to write first: its claim, the shared memory of SQLite, and the rows
 that go, into a log. So a store has a few files of zeros from its beginning. They are removed before
@@ -7,7 +7,8 @@ room for files, too. Read next: `private`, `worker.prune`.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 FOLDER = "reserve"
 _FILES = 4
@@ -32,9 +33,15 @@ def keep_reserve(root: str) -> None:
                 os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
 
 
-def give_reserve(root: str) -> None:
-    """Give the reserve back to the disk."""
+@contextmanager
+def reserve_on_the_disk(root: str) -> Iterator[None]:
+    """Give the reserve of a store back to the disk while the block runs."""
     folder = os.path.join(root, FOLDER)
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
+    try:
+        yield
+    finally:
+        if os.path.isdir(root):
+            keep_reserve(root)

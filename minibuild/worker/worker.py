@@ -25,7 +25,6 @@ from minibuild.snapshot.sweep import sweep
 from minibuild.store.database import explained
 from minibuild.store.flock import hold
 from minibuild.store.layout import Store
-from minibuild.store.reserve import give_reserve, keep_reserve
 
 if TYPE_CHECKING:  # a cached build looks into no tree
     from minibuild.cache.materialise import Materialiser
@@ -127,10 +126,8 @@ def open_worker(
     """A worker on the store in `root`, which is made if need be and swept of what crashes left.
 
     Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
-    and others wait for it; it starts on a full disk, too.
+    and others wait for it.
     """
-    if alone:
-        give_reserve(root)
     store = Store(root)
     try:
         with hold(store.path("locks", "prune"), shared=not alone):
@@ -140,8 +137,6 @@ def open_worker(
                 yield worker
             finally:
                 worker.close()
-                if alone:
-                    keep_reserve(root)
     except BaseException as error:
         store.owner.release()
         if isinstance(error, sqlite3.DatabaseError):

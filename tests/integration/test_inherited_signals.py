@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,19 @@ def test_a_caller_without_zombies(builds: Builds, project: Project) -> None:
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+@pytest.mark.parametrize(("ignored", "code"), [((), -signal.SIGINT), ((signal.SIGINT,), 7)])
+def test_an_interrupt_before_anything_is_loaded(
+    builds: Builds, tmp_path: Path, ignored: tuple[int, ...], code: int
+) -> None:
+    """It ends the program as it ends one in C, from the first line of the script on."""
+    package = tmp_path / "minibuild"
+    package.mkdir()
+    package.joinpath("__init__.py").write_text(
+        f"import os\nos.kill(os.getpid(), {int(signal.SIGINT)})\nos._exit(7)\n"
+    )
+    builds.cli.environment["PYTHONPATH"] = str(tmp_path)
+    process = start(builds, ignored=ignored)
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode == code
