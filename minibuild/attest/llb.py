@@ -13,6 +13,7 @@ from minibuild.buildkit.definition import DefinitionWriter, OpOutput
 from minibuild.buildkit.encode import add_ops
 from minibuild.buildkit.encode_source import LocalAccess
 from minibuild.buildkit.gojson import go_json
+from minibuild.buildkit.proto import messages
 from minibuild.digest import Digest, digest_bytes
 from minibuild.graph.address import masked
 from minibuild.graph.vertex import Vertex
@@ -56,10 +57,10 @@ def _output(output: OpOutput, numbers: Mapping[str, str]) -> str:
 def _config(message: Any) -> Json:
     """A definition as members of a `buildConfig`."""
     numbers = _numbers(message)
-    types = DefinitionWriter().types
+    parse = messages("ops")["Op"].FromString
     steps = []
     for digest, data in zip(numbers, getattr(message, "def"), strict=True):
-        op = types["Op"].FromString(data)
+        op = parse(data)
         if op.HasField("source"):
             _hide(op.source)
         inputs = [_output(OpOutput(Digest(i.digest), i.index), numbers) for i in op.inputs]

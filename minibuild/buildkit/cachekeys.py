@@ -13,13 +13,13 @@ Read next: `minibuild.remotecache.keys`.
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpInputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, OpBody, DefinitionWriter, OpInputs, OpOutput
 from minibuild.buildkit.encode import add_ops
 from minibuild.buildkit.encode_source import LocalAccess
-from minibuild.buildkit.values import as_json, values
+from minibuild.buildkit.gojson import NAMES, as_json, without_empty
 from minibuild.digest import Digest, digest_bytes
 from minibuild.graph.pattern import clean
 from minibuild.graph.platform import Platform
@@ -29,7 +29,7 @@ from minibuild.startup.tuples import NamedTuple
 CONTENTS = -1
 """In place of the number of an output: a key is made of contents."""
 
-_TREES = (0, 3)  # of MountType: BIND and CACHE
+_BIND, _CACHE = 0, 3  # of MountType
 
 
 class Selector(NamedTuple):
@@ -96,13 +96,12 @@ class _Collected(DefinitionWriter):
     __slots__ = ("ops",)
 
     def __init__(self) -> None:
-        self.types = values("ops")
         self.ops: dict[Digest, OpKey] = {}
 
     def append(
         self,
         kind: str,
-        body: Any,
+        body: OpBody,
         inputs: OpInputs,
         note: Note,
         *,
@@ -110,7 +109,7 @@ class _Collected(DefinitionWriter):
         platform: Platform | None = None,
     ) -> OpOutput:
         """See `DefinitionWriter.append`."""
-        fields = body.plain()
+        fields = without_empty(body)
         name = digest_bytes(as_json([kind, fields, inputs.outputs, platform]))
         if name not in self.ops:
             match kind:
@@ -143,7 +142,7 @@ def _platform(platform: Platform | None) -> dict[str, Any]:
 
 
 def _exec_key(
-    body: Any, fields: dict[str, Any], inputs: OpInputs, platform: Platform | None
+    body: OpBody, fields: dict[str, Any], inputs: OpInputs, platform: Platform | None
 ) -> OpKey:
     fields["meta"].pop("proxy_env", None)
     for host in fields["meta"].get("extraHosts", ()):
@@ -170,17 +169,17 @@ def _is_default_cache(cache: dict[str, Any], dest: str) -> bool:
     return not cache.get("sharing") and dest in (name, name.partition("/")[2])
 
 
-def _exec_inputs(body: Any, inputs: OpInputs) -> list[Dependency]:
+def _exec_inputs(body: OpBody, inputs: OpInputs) -> list[Dependency]:
     paths: list[list[str]] = [[] for _ in inputs.outputs]
     by_contents = [False for _ in inputs.outputs]
-    for mount in body.mounts:
-        if mount.mountType not in _TREES or mount.input == SCRATCH:
+    for mount in body["mounts"]:
+        if mount.get("mountType", _BIND) not in (_BIND, _CACHE) or mount["input"] == SCRATCH:
             continue
-        path = clean(f"/{mount.selector}")
-        paths[mount.input].append(path)
+        path = clean(f"/{mount.get('selector', '')}")
+        paths[mount["input"]].append(path)
         # What a mount leaves for later steps may depend on files that were not selected.
-        safe = mount.output == SCRATCH or mount.readonly or path == "/"
-        by_contents[mount.input] = safe and mount.dest != "/"
+        safe = mount["output"] == SCRATCH or mount["readonly"] or path == "/"
+        by_contents[mount["input"]] = safe and mount["dest"] != "/"
     found = []
     for output, selected, read in zip(inputs.outputs, paths, by_contents, strict=True):
         contents = tuple(Selector(path) for path in _outermost(selected)) if read else None
@@ -193,22 +192,25 @@ def _exec_inputs(body: Any, inputs: OpInputs) -> list[Dependency]:
 # --- File ---
 
 
-def _file_key(body: Any, inputs: OpInputs) -> OpKey:
+def _file_key(body: OpBody, inputs: OpInputs) -> OpKey:
     selected: list[list[Selector]] = [[] for _ in inputs.outputs]
     bases, said, indexes = set(), [], []
-    for action in body.actions:
-        kind = next(kind for kind in _ACTIONS if action.has(kind))
-        part = getattr(action, kind)
-        bases.add(action.input)
-        fields = part.plain()
-        for tree, names in _accounts(part if kind != "rm" else None):
-            if 0 <= tree < len(selected):
-                selected[tree].append(Selector(names))
-        if kind == "copy" and 0 <= action.secondaryInput < len(selected):
-            selected[action.secondaryInput].append(_copied(part))
-            fields["src"] = posixpath.basename(part.src.rstrip("/")) or "/"
+    for action in body["actions"]:
+        numbers = [action[key] for key in ("input", "secondaryInput", "output")]
+        base, source, _ = numbers
+        (kind,) = action.keys() - {"input", "secondaryInput", "output"}
+        part, fields = action[kind], without_empty(action[kind])
+        bases.add(base)
+        for account, option in fields.get("owner", {}).items():
+            tree = option.get("byName", {}).get("input", 0)
+            if "byName" in option and 0 <= tree < len(selected):
+                selected[tree].append(Selector(_ACCOUNTS[account]))
+            fields["owner"][account] = {"User": {NAMES.get(k, k): v for k, v in option.items()}}
+        if kind == "copy" and 0 <= source < len(selected):
+            selected[source].append(_copied(part))
+            fields["src"] = posixpath.basename(part["src"].rstrip("/")) or "/"
         said.append(as_json(fields))
-        indexes.append([action.input, action.secondaryInput, action.output])
+        indexes.append(numbers)
     text: dict[str, Any] = {"Type": "buildkit.file.v0", "Actions": _base64(said)}
     if not _is_chain(indexes):
         text["indexes"] = indexes
@@ -223,15 +225,8 @@ def _file_key(body: Any, inputs: OpInputs) -> OpKey:
     return _key(text, dependencies)
 
 
-def _accounts(part: Any) -> Iterator[tuple[int, str]]:
-    """The inputs, and the files in them, that say which numbers the owner has."""
-    if part is not None:
-        for owner, names in ((part.owner.user, "/etc/passwd"), (part.owner.group, "/etc/group")):
-            if owner.has("byName"):
-                yield owner.byName.input, names
-
-
-_ACTIONS = ("copy", "mkfile", "mkdir", "rm", "symlink")
+_ACCOUNTS = {"user": "/etc/passwd", "group": "/etc/group"}
+"""The files that say which numbers names of owners have."""
 
 
 def _base64(texts: Iterable[bytes]) -> list[str]:
@@ -240,12 +235,12 @@ def _base64(texts: Iterable[bytes]) -> list[str]:
     return [b64encode(text).decode() for text in texts]
 
 
-def _copied(copy: Any) -> Selector:
+def _copied(copy: OpBody) -> Selector:
     return Selector(
-        copy.src,
-        copy.allowWildcard and _has_wildcard(copy.src),
-        tuple(copy.include_patterns),
-        tuple(copy.exclude_patterns),
+        copy["src"],
+        copy["allowWildcard"] and _has_wildcard(copy["src"]),
+        tuple(copy["include_patterns"]),
+        tuple(copy["exclude_patterns"]),
     )
 
 

@@ -20,6 +20,9 @@ from minibuild.startup.tuples import NamedTuple
 SCRATCH = -1
 """In place of a number: an input that is the empty tree, an output that is dropped."""
 
+OpBody = dict[str, Any]
+"""A message of `ops.proto` as data: its members in their order there, None for what is not set."""
+
 
 def set_platform(message: Any, platform: Platform) -> None:
     """Write a platform into a message."""
@@ -65,13 +68,13 @@ class OpInputs:
 
 
 class DefinitionWriter:
-    """A definition in the making. `types` are the message classes of `ops.proto`."""
+    """A definition in the making."""
 
-    __slots__ = ("_ignores_cache", "_message", "_spans", "_written", "types")
+    __slots__ = ("_ignores_cache", "_message", "_op", "_spans", "_written")
 
     def __init__(self) -> None:
-        self.types = messages("ops")
-        self._message = self.types["Definition"]()
+        self._op = messages("ops")["Op"]
+        self._message = messages("ops")["Definition"]()
         self._written: set[Digest] = set()
         self._spans: dict[Digest, Span] = {}
         self._ignores_cache = False
@@ -79,7 +82,7 @@ class DefinitionWriter:
     def append(
         self,
         kind: str,
-        body: Any,
+        body: OpBody,
         inputs: OpInputs,
         note: Note,
         *,
@@ -87,12 +90,11 @@ class DefinitionWriter:
         platform: Platform | None = None,
     ) -> OpOutput:
         """Add an op whose `oneof` is `kind`. One that is there already stays as it is."""
-        op = self.types["Op"](constraints={})
-        for digest, number in inputs.outputs:
-            op.inputs.add(digest=digest, index=number)
+        given = [{"digest": digest, "index": number} for digest, number in inputs.outputs]
+        op = self._op(inputs=given, constraints={})
         if platform is not None:
             set_platform(op.platform, platform)
-        rest = self.types["Op"](**{kind: body})
+        rest = self._op(**{kind: body})
         data = op.SerializeToString(deterministic=True) + rest.SerializeToString(deterministic=True)
         digest = digest_bytes(data)
         if digest not in self._written:
@@ -130,8 +132,7 @@ class DefinitionWriter:
         for digest, span in self._spans.items():
             self._locate(digest, span, names)
         if result is not None:
-            last = self.types["Op"]()
-            last.inputs.add(digest=result.digest, index=result.number)
+            last = self._op(inputs=[{"digest": result.digest, "index": result.number}])
             data = last.SerializeToString(deterministic=True)
             self._ops.append(data)
             caps = ["constraints", "meta.description", "platform"]

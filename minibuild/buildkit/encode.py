@@ -126,14 +126,13 @@ class _Encoder:
 
     def _merge(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
         numbers = OpInputs()
-        body = self.definition.types["MergeOp"]()
-        for output in inputs:
-            body.inputs.add(input=numbers.index(output))
+        body = {"inputs": [{"input": numbers.index(output)} for output in inputs]}
         return self.definition.append("merge", body, numbers, vertex.note, caps=["mergeop"])
 
     def _diff(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
-        numbers = OpInputs()
-        body = self.definition.types["DiffOp"]()
-        lower, upper = inputs
-        body.lower.input, body.upper.input = numbers.index(lower), numbers.index(upper)
+        numbers, sides = OpInputs(), ("lower", "upper")
+        body = {
+            side: {"input": numbers.index(output)}
+            for side, output in zip(sides, inputs, strict=True)
+        }
         return self.definition.append("diff", body, numbers, vertex.note, caps=["diffop"])

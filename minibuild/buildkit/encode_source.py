@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from minibuild.buildkit.definition import DefinitionWriter, OpInputs, OpOutput
-from minibuild.buildkit.values import as_json
+from minibuild.buildkit.gojson import as_json
 from minibuild.digest import digest_strings
 from minibuild.graph import op
 from minibuild.graph.identifier import identified
@@ -120,7 +120,7 @@ def source_op(
             caps = ["source.git"]
         case _ as unknown:
             assert_never(unknown)
-    body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
+    body = {"identifier": identifier, "attrs": attributes}
     caps += [_CAPS[name] for name in attributes if name in _CAPS]
     return definition.append("source", body, OpInputs(), note, caps=caps)
 
@@ -136,7 +136,7 @@ def _image(
         attributes, caps = folders.store_attributes(store), ["source.ocilayout"]
     else:
         identifier, caps = identified(source).identifier, ["source.image"]
-    body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
+    body = {"identifier": identifier, "attrs": attributes}
     return definition.append("source", body, OpInputs(), note, caps=caps, platform=source.platform)
 
 

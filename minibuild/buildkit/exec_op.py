@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from minibuild.buildkit.definition import (
     SCRATCH,
+    OpBody,
     DefinitionWriter,
     OpInputs,
     OpOutput,
@@ -55,53 +56,54 @@ def encode_exec(
 ) -> EncodedExec:
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
     numbers, caps = OpInputs(), _caps(exec_op)
-    body = definition.types["ExecOp"](meta=_meta(definition, vertex.note, exec_op))
-    root = body.mounts.add(dest="/", input=numbers.index(inputs[0]), readonly=exec_op.readonly)
-    root.output = SCRATCH if exec_op.readonly else 0
-    outputs: dict[int, int] = {}
+    root = {
+        "input": numbers.index(inputs[0]),
+        "dest": "/",
+        "output": SCRATCH if exec_op.readonly else 0,
+        "readonly": exec_op.readonly,
+    }
+    mounts, outputs = [root], dict[int, int]()
     for index, mount in _sorted_mounts(exec_op):
         message = _mount(definition, mount, inputs, numbers, caps)
         if isinstance(mount, op.CacheMount):
             # BuildKit joins namespace and id also where there is no namespace.
             inside = cache_namespace and mount.id.startswith(f"{cache_namespace}/")
-            message.cacheOpt.ID = mount.id if inside else f"/{mount.id}"
+            message["cacheOpt"]["ID"] = mount.id if inside else f"/{mount.id}"
         if isinstance(mount, op.BindMount) and mount.output:
-            message.output = outputs[index] = len(outputs) + 1
-        body.mounts.append(message)
-    body.network = _NETWORKS.index(exec_op.network)
-    body.security = _SECURITIES.index(exec_op.security)
-    for mount in exec_op.mounts:
-        if isinstance(mount, op.SecretMount) and mount.env:
-            body.secretenv.add(ID=mount.id, name=mount.env, optional=not mount.required)
-            caps.add("exec.secretenv")
-    root = definition.append(
+            message["output"] = outputs[index] = len(outputs) + 1
+        mounts.append(message)
+    secrets = [m for m in exec_op.mounts if isinstance(m, op.SecretMount) and m.env]
+    caps.update(["exec.secretenv"] if secrets else ())
+    body = {
+        "meta": _meta(vertex.note, exec_op),
+        "mounts": mounts,
+        "network": _NETWORKS.index(exec_op.network),
+        "security": _SECURITIES.index(exec_op.security),
+        "secretenv": [{"ID": m.id, "name": m.env, "optional": not m.required} for m in secrets],
+    }
+    done = definition.append(
         "exec", body, numbers, vertex.note, caps=caps, platform=exec_op.platform
     )
-    return EncodedExec(root, {i: OpOutput(root.digest, output) for i, output in outputs.items()})
+    return EncodedExec(done, {i: OpOutput(done.digest, output) for i, output in outputs.items()})
 
 
-def _meta(definition: DefinitionWriter, note: Note, exec_op: op.Exec) -> Any:
+def _meta(note: Note, exec_op: op.Exec) -> OpBody:
     env = [f"{name}={value}" for name, value in exec_op.env]
     agents = [mount for mount in exec_op.mounts if isinstance(mount, op.SshMount)]
     if agents:
         env.append(f"{_AGENT}={agents[0].target}")
-    meta = definition.types["Meta"](
-        args=exec_op.args,
-        env=env,
-        cwd=exec_op.cwd,
-        user=exec_op.user,
-        hostname=exec_op.hostname,
-        validExitCodes=[] if exec_op.exit_codes == (0,) else exec_op.exit_codes,
-        removeMountStubsRecursive=True,
-    )
-    proxy = {name.lower(): value for name, value in note.proxy}
-    if proxy:
-        meta.proxy_env.CopyFrom(definition.types["ProxyEnv"](**proxy))
-    for host, address in exec_op.add_hosts:
-        meta.extraHosts.add(Host=host, IP=address)
-    for name, soft, hard in exec_op.ulimits:
-        meta.ulimit.add(Name=name, Soft=soft, Hard=hard)
-    return meta
+    return {
+        "args": exec_op.args,
+        "env": env,
+        "cwd": exec_op.cwd,
+        "user": exec_op.user,
+        "proxy_env": {name.lower(): value for name, value in note.proxy} or None,
+        "extraHosts": [{"Host": host, "IP": address} for host, address in exec_op.add_hosts],
+        "hostname": exec_op.hostname,
+        "ulimit": [{"Name": n, "Soft": soft, "Hard": hard} for n, soft, hard in exec_op.ulimits],
+        "removeMountStubsRecursive": True,
+        "validExitCodes": () if exec_op.exit_codes == (0,) else exec_op.exit_codes,
+    }
 
 
 def _sorted_mounts(exec_op: op.Exec) -> Iterator[tuple[int, op.ExecMount]]:
@@ -123,70 +125,73 @@ def _mount(
     inputs: Sequence[OpOutput | None],
     numbers: OpInputs,
     caps: set[str],
-) -> Any:
+) -> OpBody:
     """A mount as a message; `caps` gets what a daemon has to understand for it."""
-    message = definition.types["Mount"](dest=mount.target, input=SCRATCH)
+    made: OpBody = {"input": SCRATCH, "selector": "", "dest": mount.target}
     if isinstance(mount, op.BindMount | op.CacheMount | op.TmpfsMount):
-        message.output, message.readonly = SCRATCH, mount.readonly
+        made |= {"output": SCRATCH, "readonly": mount.readonly}
     match mount:
         case op.BindMount():
-            message.input = numbers.index(inputs[mount.input])
-            message.selector = _selector(mount.source)
-            caps.update(["exec.mount.selector"] if mount.source != "/" else ())
+            made |= {"input": numbers.index(inputs[mount.input]), **_selected(mount.source, caps)}
             if mount.target == _SCRIPTS:
-                message.dest, message.selector = f"{_SCRIPTS}/", "/"
+                made |= {"dest": f"{_SCRIPTS}/", "selector": "/"}
         case op.CacheMount():
-            message.mountType = _CACHE
             seed = inputs[mount.input] if mount.input >= 0 else None
             source = mount.source
             if source == "/" and (mount.mode, mount.uid, mount.gid) != (None, None, None):
                 seed, source = _owned_seed(definition, mount, seed), _SEED
             caps.update(("exec.mount.cache", "exec.mount.cache.sharing"))
-            caps.update(["exec.mount.selector"] if source != "/" else ())
-            message.input, message.selector = numbers.index(seed), _selector(source)
-            message.cacheOpt.sharing = _SHARINGS.index(mount.sharing)
+            made |= {"input": numbers.index(seed), **_selected(source, caps), "mountType": _CACHE}
+            made["cacheOpt"] = {"ID": mount.id, "sharing": _SHARINGS.index(mount.sharing)}
         case op.TmpfsMount():
-            message.mountType = _TMPFS
-            message.TmpfsOpt.size = mount.size_bytes
+            made |= {"mountType": _TMPFS, "TmpfsOpt": {"size": mount.size_bytes}}
             caps.add("exec.mount.tmpfs")
             caps.update(["exec.mount.tmpfs.size"] if mount.size_bytes else ())
         case op.SecretMount():
-            message.mountType = _SECRET
+            made |= {"mountType": _SECRET, "secretOpt": _agent(mount)}
             caps.add("exec.mount.secret")
-            _agent(message.secretOpt, mount)
         case op.SshMount():
-            message.mountType = _SSH
+            made |= {"mountType": _SSH, "SSHOpt": _agent(mount)}
             caps.add("exec.mount.ssh")
-            _agent(message.SSHOpt, mount)
-            # The agent without a name is the default one.
-            message.SSHOpt.ID = "" if mount.id == "default" else mount.id
         case _ as unknown:
             assert_never(unknown)
-    return message
+    return made
 
 
-def _selector(path: str) -> str:
-    return "" if path == "/" else path
+def _selected(path: str, caps: set[str]) -> OpBody:
+    """Which path of its input a mount is."""
+    if path == "/":
+        return {}
+    caps.add("exec.mount.selector")
+    return {"selector": path}
 
 
-def _agent(options: Any, mount: op.SecretMount | op.SshMount) -> None:
-    options.ID, options.optional = mount.id, not mount.required
-    options.uid, options.gid, options.mode = mount.uid, mount.gid, mount.mode
+def _agent(mount: op.SecretMount | op.SshMount) -> OpBody:
+    # The agent without a name is the default one.
+    is_default = isinstance(mount, op.SshMount) and mount.id == "default"
+    return {
+        "ID": "" if is_default else mount.id,
+        "uid": mount.uid,
+        "gid": mount.gid,
+        "mode": mount.mode,
+        "optional": not mount.required,
+    }
 
 
 def _owned_seed(
     definition: DefinitionWriter, mount: op.CacheMount, seed: OpOutput | None
 ) -> OpOutput:
     """The directory that a cache with an owner starts as, made on the tree that seeds it."""
-    body = definition.types["FileOp"]()
     inputs = OpInputs()
-    action = body.actions.add(input=inputs.index(seed), secondaryInput=SCRATCH)
-    action.mkdir.path, action.mkdir.timestamp = _SEED, -1
-    action.mkdir.mode = 0o755 if mount.mode is None else mount.mode
-    action.mkdir.owner.user.byID = mount.uid or 0
-    action.mkdir.owner.group.byID = mount.gid or 0
+    made = {
+        "path": _SEED,
+        "mode": 0o755 if mount.mode is None else mount.mode,
+        "owner": {"user": {"byID": mount.uid or 0}, "group": {"byID": mount.gid or 0}},
+        "timestamp": -1,
+    }
+    action = {"input": inputs.index(seed), "secondaryInput": SCRATCH, "output": 0, "mkdir": made}
     note = Note("[internal] setting cache mount permissions")
-    return definition.append("file", body, inputs, note, caps=["file.base"])
+    return definition.append("file", {"actions": [action]}, inputs, note, caps=["file.base"])
 
 
 def _caps(exec_op: op.Exec) -> set[str]:

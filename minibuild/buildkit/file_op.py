@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpInputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, OpBody, DefinitionWriter, OpInputs, OpOutput
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
 from minibuild.graph.mode import parse_mode
@@ -46,15 +46,16 @@ def encode_file(
     numbers = OpInputs()
     base = numbers.index(inputs[0])
     sources = [numbers.index(inputs[step.source]) if step.path else SCRATCH for step in steps]
-    body = definition.types["FileOp"]()
-    for index, (step, secondary) in enumerate(zip(steps, sources, strict=True)):
-        message = body.actions.add(
-            input=base if index == 0 else len(numbers.outputs) + index - 1,
-            secondaryInput=secondary,
-            output=0 if index == len(steps) - 1 else SCRATCH,
-        )
-        source = vertex.inputs[step.source] if step.path else None
-        _encode(message, step, source, base)
+    actions = [
+        {
+            "input": base if index == 0 else len(numbers.outputs) + index - 1,
+            "secondaryInput": secondary,
+            "output": 0 if index == len(steps) - 1 else SCRATCH,
+            **_encoded(step, vertex.inputs[step.source] if step.path else None, base),
+        }
+        for index, (step, secondary) in enumerate(zip(steps, sources, strict=True))
+    ]
+    body = {"actions": actions}
     return definition.append("file", body, numbers, vertex.note, caps=["file.base"])
 
 
@@ -67,53 +68,56 @@ def _single(file_op: op.File) -> Iterator[_Action]:
             yield _Action(action)
 
 
-def _encode(message: Any, step: _Action, source: Vertex | None, base: int) -> None:
+def _encoded(step: _Action, source: Vertex | None, base: int) -> OpBody:
+    """An action by the name of its kind."""
     action = step.action
     match action:
         case op.Copy():
-            _set_copy(message.copy, action, step.path, source)
-            _set_owner(message.copy, action.chown, base)
-            return
+            return {"copy": _copy(action, step.path, source, base)}
         case op.Rm():
-            message.rm.path, message.rm.allowNotFound = action.path, action.missing_ok
-            message.rm.allowWildcard = action.wildcard
-            return
+            rules = {"allowNotFound": action.missing_ok, "allowWildcard": action.wildcard}
+            return {"rm": {"path": action.path, **rules}}
+    owned = {"owner": _owner(action.owner, base), "timestamp": _time(action.time_ns)}
+    match action:
         case op.Mkdir():
-            made = message.mkdir
-            made.path, made.mode, made.makeParents = action.path, action.mode, action.parents
+            made = {"path": action.path, "mode": action.mode, "makeParents": action.parents}
+            return {"mkdir": made | owned}
         case op.Mkfile():
-            made = message.mkfile
-            made.path, made.mode, made.data = action.path, action.mode, action.data
+            made = {"path": action.path, "mode": action.mode, "data": action.data}
+            return {"mkfile": made | owned}
         case op.Symlink():
-            made = message.symlink
-            made.oldpath, made.newpath = action.target, action.path
+            return {"symlink": {"oldpath": action.target, "newpath": action.path, **owned}}
         case _ as unknown:
             assert_never(unknown)
-    made.timestamp = _time(action.time_ns)
-    _set_owner(made, action.owner, base)
 
 
-def _set_copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -> None:
-    rules = action.rules
-    message.dest, message.timestamp = action.dest, _time(rules.time_ns)
-    message.createDestPath, message.alwaysReplaceExistingDestPaths = rules.make_dest, rules.replace
-    _set_mode(message, action.chmod)
-    message.attemptUnpackDockerCompatibility = action.unpack
-    message.exclude_patterns.extend(action.exclude)
-    only = _only_path(source)
-    if only:
-        message.src = only
-        return
+def _copy(action: op.Copy, path: str, source: Vertex | None, base: int) -> OpBody:
+    rules, only = action.rules, _only_path(source)
     pivot, parents, rest = path.partition("/./")
-    message.src = clean("/" + (pivot if parents else "" if action.parents else path))
-    if action.parents:
-        pattern = clean("/" + (rest if parents else path)).lstrip("/")
-        message.include_patterns.append(pattern)
-        if not has_wildcard(path):
-            message.required_paths.append(clean(f"{message.src}/{pattern}"))
-    message.include_patterns.extend(rules.include)
-    message.followSymlink, message.dirCopyContents = rules.follow, rules.contents
-    message.allowWildcard, message.allowEmptyWildcard = True, rules.allow_empty
+    src = only or clean("/" + (pivot if parents else "" if action.parents else path))
+    include, required = list[str](), list[str]()
+    if action.parents and not only:
+        include = [clean("/" + (rest if parents else path)).lstrip("/")]
+        required = [] if has_wildcard(path) else [clean(f"{src}/{include[0]}")]
+    mode, mode_text = _mode(action.chmod)
+    return {
+        "src": src,
+        "dest": action.dest,
+        "owner": _owner(action.chown, base),
+        "mode": mode,
+        "followSymlink": not only and rules.follow,
+        "dirCopyContents": not only and rules.contents,
+        "attemptUnpackDockerCompatibility": action.unpack,
+        "createDestPath": rules.make_dest,
+        "allowWildcard": not only,
+        "allowEmptyWildcard": not only and rules.allow_empty,
+        "timestamp": _time(rules.time_ns),
+        "include_patterns": [] if only else [*include, *rules.include],
+        "exclude_patterns": action.exclude,
+        "alwaysReplaceExistingDestPaths": rules.replace,
+        "modeStr": mode_text,
+        "required_paths": required,
+    }
 
 
 def _time(time_ns: int | None) -> int:
@@ -133,32 +137,24 @@ def _only_path(source: Vertex | None) -> str:
     return ""
 
 
-def _set_mode(message: Any, chmod: str) -> None:
+def _mode(chmod: str) -> tuple[int, str]:
     """An octal mode as a number, a symbolic one as it is written."""
     rule = parse_mode(chmod) if chmod else None
     if rule is None:
-        message.mode = _KEEP_MODE
-    elif rule.exact is not None:
-        message.mode = rule.exact
-    else:
-        message.modeStr = chmod
+        return _KEEP_MODE, ""
+    return (0, chmod) if rule.exact is None else (rule.exact, "")
 
 
-def _set_owner(message: Any, text: str, base: int) -> None:
+def _owner(text: str, base: int) -> OpBody | None:
     """The owner of what is made. Names are looked up in the tree that the action changes."""
     if not text:
-        return
-    user, group = parse_owner(text)
-    _set_account(message.owner.user, user, base)
-    if group is not None:
-        _set_account(message.owner.group, group, base)
-
-
-def _set_account(message: Any, part: int | str, base: int) -> None:
-    if isinstance(part, int):
-        message.byID = part
-    else:
-        message.byName.name, message.byName.input = part, base
+        return None
+    accounts = zip(("user", "group"), parse_owner(text), strict=True)
+    return {
+        which: {"byID": one} if isinstance(one, int) else {"byName": {"name": one, "input": base}}
+        for which, one in accounts
+        if one is not None
+    }
 
 
 # --- And back ---

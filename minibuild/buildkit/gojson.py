@@ -1,14 +1,18 @@
-"""Messages as the JSON of BuildKit's own programs, which are written in Go.
+"""JSON as BuildKit's own programs write it, which are written in Go.
 
-Comes in: a message. Goes out: data. Numbers are numbers, also of enums and with 64 bits; what is
-not set is left out; the chosen field of a `oneof` is one level deeper, under the name of that.
-Rules: moby/buildkit `solver/pb/json.go`.
+Comes in: a message of protobuf, or the same as data. Goes out: data, and its text. Numbers are
+numbers, also of enums and with 64 bits; what is not set is left out; the chosen field of a `oneof`
+is one level deeper, under the name of that.
+Rules: Go's encoding/json; moby/buildkit `solver/pb/json.go`.
 """
 
 import base64
+import json
+from collections.abc import Mapping
 from typing import Any
 
-_NAMES = {"byID": "byId"}
+NAMES = {"byID": "byId"}
+"""Members that are called otherwise than their fields."""
 
 
 def go_json(message: Any) -> dict[str, Any]:
@@ -21,7 +25,7 @@ def go_json(message: Any) -> dict[str, Any]:
             made = _value(value)
         else:
             made = [_value(item) for item in value]
-        name = _NAMES.get(field.name, field.name)
+        name = NAMES.get(field.name, field.name)
         if field.containing_oneof is None:
             found[name] = made
         else:
@@ -33,3 +37,21 @@ def _value(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return go_json(value) if hasattr(value, "ListFields") else value
+
+
+def without_empty(value: Any) -> Any:
+    """Data of a message without what is empty in it, but for messages that are there."""
+    if isinstance(value, Mapping):
+        found = ((name, without_empty(one)) for name, one in value.items())
+        return {name: one for name, one in found if isinstance(one, dict) or one}
+    if isinstance(value, list | tuple):
+        return [without_empty(item) for item in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def as_json(value: Any) -> bytes:
+    """Plain data as Go's encoding/json writes it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text.encode("utf-8", "surrogateescape")

@@ -2,19 +2,30 @@
 
 Comes in: the name of a .proto file beside this module. Goes out: its message classes, by name.
 Code that protoc generates works with one major version of the library only. So nothing is
-generated: what `schema` reads becomes the descriptors that the library makes classes of. The file
-`ops.proto` has the messages of LLB. Read next: `schema`, `encode`.
+generated: the files are read here, and become the descriptors that the library makes classes of.
+This reads the part of the language that they use: messages, enums, `oneof`, `map` and `repeated`.
+The file `ops.proto` has the messages of LLB.
+Rules: https://protobuf.dev/reference/protobuf/proto3-spec/. Read next: `encode`.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from minibuild.buildkit.schema import Field, Schema, schema
 from minibuild.errors import UsageError
+from minibuild.startup.regex import regex
 
 _SCALARS = ("double", "float", "int64", "uint64", "int32", "bool", "string", "bytes", "uint32")
+_PACKAGE = regex(r"^package ([\w.]+);", re.MULTILINE)
+_IMPORT = regex(r'^import "([^"]+)";', re.MULTILINE)
+_ENUM = regex(r"^enum (\w+) \{([^}]*)\}", re.MULTILINE)
+_MESSAGE = regex(r"^message (\w+) \{((?:[^{}]|\{[^{}]*\})*)\}", re.MULTILINE)
+_ONEOF = regex(r"oneof (\w+) \{([^}]*)\}")
+_FIELD = regex(r"(repeated )?(?:map<(\w+), )?([\w.]+)>? (\w+) = (\d+);")
+_VALUE = regex(r"(\w+) = (\d+);")
 
 
 @cache
@@ -54,48 +65,37 @@ def _descriptor(name: str) -> Any:
     """A file as a `FileDescriptorProto`."""
     from google.protobuf import descriptor_pb2
 
-    said = schema(name)
+    text = files(__package__).joinpath(f"{name}.proto").read_text()
+    text = re.sub("//.*", "", text)
+    (package,) = _PACKAGE.findall(text)
     file = descriptor_pb2.FileDescriptorProto(
-        name=f"{name}.proto", package=said.package, dependency=said.imports, syntax="proto3"
+        name=f"{name}.proto", package=package, dependency=_IMPORT.findall(text), syntax="proto3"
     )
-    for enum, numbers in said.enums.items():
-        made = file.enum_type.add(name=enum)
-        for value, number in numbers.items():
-            made.value.add(name=value, number=number)
-    for message, fields in said.messages.items():
+    for enum, body in _ENUM.findall(text):
+        values = [{"name": value, "number": int(number)} for value, number in _VALUE.findall(body)]
+        file.enum_type.add(name=enum, value=values)
+    for message, body in _MESSAGE.findall(text):
         described = file.message_type.add(name=message)
-        choices = list(dict.fromkeys(field.choice for field in fields.values() if field.choice))
-        for choice in choices:
+        for choice, chosen in _ONEOF.findall(body):
+            for field in _FIELD.findall(chosen):
+                _add(package, described, *field).oneof_index = len(described.oneof_decl)
             described.oneof_decl.add(name=choice)
-        for field in fields.values():
-            found = _add(said, described, field)
-            if field.choice:
-                found.oneof_index = choices.index(field.choice)
+        for field in _FIELD.findall(re.sub(_ONEOF.pattern, "", body)):
+            _add(package, described, *field)
     return file
 
 
-def _add(said: Schema, message: Any, field: Field) -> Any:
-    made = message.field.add(name=field.name, number=field.number)
-    many = field.repeated or field.key
-    made.label = made.LABEL_REPEATED if many else made.LABEL_OPTIONAL
-    if not field.key:
-        _set_type(said, made, field.kind)
-        return made
-    # A map is a repeated message of keys and values.
-    entry = message.nested_type.add(name=f"{field.name[:1].upper()}{field.name[1:]}Entry")
-    entry.options.map_entry = True
-    for number, (name, kind) in enumerate((("key", field.key), ("value", field.kind)), 1):
-        member = entry.field.add(name=name, number=number, label=made.LABEL_OPTIONAL)
-        _set_type(said, member, kind)
-    made.type = made.TYPE_MESSAGE
-    made.type_name = f".{said.package}.{message.name}.{entry.name}"
-    return made
-
-
-def _set_type(said: Schema, field: Any, kind: str) -> None:
+def _add(package: str, message: Any, repeated: str, key: str, kind: str, name: str, at: str) -> Any:
+    made = message.field.add(name=name, number=int(at))
+    made.label = made.LABEL_REPEATED if repeated or key else made.LABEL_OPTIONAL
+    if key:  # A map is a repeated message of keys and values.
+        entry = message.nested_type.add(name=f"{name[:1].upper()}{name[1:]}Entry")
+        entry.options.map_entry = True
+        _add(package, entry, "", "", key, "key", "1")
+        _add(package, entry, "", "", kind, "value", "2")
+        kind = f"{package}.{message.name}.{entry.name}"
     if kind in _SCALARS:
-        field.type = getattr(field, f"TYPE_{kind.upper()}")
-        return
-    field.type = field.TYPE_ENUM if kind in said.enums else field.TYPE_MESSAGE
-    here = kind in said.messages or kind in said.enums
-    field.type_name = f".{said.package}.{kind}" if here else f".{kind}"
+        made.type = getattr(made, f"TYPE_{kind.upper()}")
+    else:  # The library finds out whether it is a message or an enum.
+        made.type_name = f".{kind}" if "." in kind else f".{package}.{kind}"
+    return made

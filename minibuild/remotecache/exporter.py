@@ -14,7 +14,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 
 from minibuild.buildkit.definition import OpOutput
-from minibuild.buildkit.values import as_json
+from minibuild.buildkit.gojson import as_json
 from minibuild.cache.records import StepKeys
 from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
