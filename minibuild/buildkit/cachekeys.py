@@ -16,7 +16,7 @@ import posixpath
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from minibuild.buildkit.definition import SCRATCH, OpBody, DefinitionWriter, OpInputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpBody, OpInputs, OpOutput
 from minibuild.buildkit.encode import add_ops
 from minibuild.buildkit.encode_source import LocalAccess
 from minibuild.buildkit.gojson import NAMES, as_json, without_empty

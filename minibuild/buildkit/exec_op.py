@@ -15,8 +15,8 @@ from typing import Any, assert_never
 
 from minibuild.buildkit.definition import (
     SCRATCH,
-    OpBody,
     DefinitionWriter,
+    OpBody,
     OpInputs,
     OpOutput,
     platform_in,

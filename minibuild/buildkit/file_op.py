@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import SCRATCH, OpBody, DefinitionWriter, OpInputs, OpOutput
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, OpBody, OpInputs, OpOutput
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
 from minibuild.graph.mode import parse_mode
