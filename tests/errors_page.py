@@ -43,8 +43,8 @@ it. These are {count} mistakes, with what `minibuild build` prints about each. T
 in `testdata/errors`; `python -m tests.errors_page` makes this page from what the program prints.
 
 The exit code says what kind of error it is: 2 wrong use, 3 this machine cannot, 4 image not found,
-5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store. After Ctrl-C it is 130, and
-141 if the reader of standard output left before its end (`minibuild build -o - . | head`).
+5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store. After Ctrl-C it is 130.
+It is 141 if the reader of standard output left before its end (`minibuild build -o - . | head`).
 """
 
 

@@ -127,8 +127,8 @@ def test_environment_of_progress(cli: Cli, context: Path) -> None:
 )
 def test_a_signal_ends_a_build_at_once(cli: Cli, context: Path, number: int, code: int) -> None:
     """To the whole group, as a terminal does it."""
-    mark = f"{os.getpid()}.{number}"
-    (context / "Dockerfile").write_text(f"FROM base\nRUN echo started; sleep 61.{mark}\n")
+    mark = f"61.{os.getpid()}{number:d}"
+    (context / "Dockerfile").write_text(f"FROM base\nRUN echo started; sleep {mark}\n")
     process = cli.start("build", str(context))
     assert process.stderr is not None
     while "started" not in (line := process.stderr.readline()) or "RUN" in line:
