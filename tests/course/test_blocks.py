@@ -1,4 +1,4 @@
-"""Every console block of the course and of the README, run: what is printed is what stands there.
+"""Every console block of the course, of the README and of insight.md, run: what is printed is what stands there.
 
 The blocks of a page are one session: a shell, a folder, a store with busybox. Lines that begin with
 `$` are commands, with `>` the rest of them; all else is output. What differs each time (digests,
@@ -24,6 +24,7 @@ pytestmark = [
 
 PAGES = [
     Path("README.md"),
+    Path("docs/insight.md"),
     *sorted(p.relative_to(CHECKOUT) for p in CHECKOUT.glob("docs/course/*.md")),
 ]
 FENCE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,7 +36,20 @@ BEFORE = {
         f"ln -s '{CHECKOUT}/testdata' .",
         "mkdir project; cd project; printf 'FROM busybox\\nWORKDIR /src\\nCOPY mian.c .\\n"
         "RUN cc -o main main.c\\n' > Dockerfile; touch main.c",
-    ]
+    ],
+    "docs/insight.md": [
+        f"cp -R '{CHECKOUT}/docs/examples/shop' app; cd app",
+        *("", "", ""),
+        "mkdir -p ../tool/conf; cd ../tool; touch conf/a run.sh\n"
+        "for v in 1 2 3; do printf 'FROM busybox\\nRUN echo %s\\nCOPY conf /etc/app/\\n"
+        "COPY run.sh /tmp/\\nRUN touch /done\\n' $v > Dockerfile\n"
+        "minibuild build -q . > /dev/null; done",
+        "cd ../app",
+        "",
+        "mkdir ../site; cd ../site; touch views.py; printf 'FROM busybox\\n"
+        "COPY views.py /code/app/\\nRUN chown -R 33:33 /code\\n' > Dockerfile\n"
+        "minibuild build -q -t site . > /dev/null; cd ../app",
+    ],
 }
 """What makes the files that a block of a page is about, where the page does not show it."""
 
