@@ -1,4 +1,4 @@
-"""Every console block of the course, of the README and of insight.md, run: what is printed is what stands there.
+"""Every console block of the course, README and insight.md, run: it prints what stands there.
 
 The blocks of a page are one session: a shell, a folder, a store with busybox. Lines that begin with
 `$` are commands, with `>` the rest of them; all else is output. What differs each time (digests,
