@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.daemon import Daemon
 from bench.measure import Failed
+from tests.support.processes import gone, with_word
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -26,33 +26,12 @@ def started(folder: Path, script: str) -> Daemon:
     return Daemon(argv, log=str(folder / "log"), answers=(folder / "ready").exists)
 
 
-def running(mark: str) -> Iterator[int]:
-    """Processes that have the mark, a path that no one else has, in their command line."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                line = Path("/proc", name, "cmdline").read_bytes()
-            except OSError:
-                continue
-            if mark.encode() in line:
-                yield int(name)
-
-
-def gone(mark: str) -> bool:
-    """Whether they all have ended, which may take the kernel a moment."""
-    for _ in range(100):
-        if not any(running(mark)):
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
     mark = str(tmp_path / "child")
-    child = f"sh -c 'sleep 60; :' {mark} & "
+    child = f"sh -c 'sleep 600; :' {mark} & "
     script = f"trap 'touch $0/asked; exit 0' TERM; {child} setsid {child} {READY} wait"
     daemon = started(tmp_path, script)
-    assert len(list(running(mark))) >= 2
+    assert len(with_word(mark)) >= 2
     daemon.stop()
     assert (tmp_path / "asked").exists()
     assert gone(mark)
@@ -60,7 +39,7 @@ def test_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
 
 def test_one_that_does_not_listen_is_ended(tmp_path: Path) -> None:
     mark = str(tmp_path / "child")
-    daemon = started(tmp_path, f"sh -c 'sleep 60; :' {mark} & {READY} wait")  # The first process
+    daemon = started(tmp_path, f"sh -c 'sleep 600; :' {mark} & {READY} wait")  # The first process
     daemon.stop(0.2)  # of a namespace is deaf to a signal that it has no handler for.
     assert gone(mark)
 
@@ -120,7 +99,7 @@ def test_it_ends_when_the_bench_is_killed(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from bench.daemon import Daemon\n"
-        "argv = ['/bin/sh', '-c', 'touch $0; sleep 60; :', sys.argv[1]]\n"
+        "argv = ['/bin/sh', '-c', 'touch $0; sleep 600; :', sys.argv[1]]\n"
         "Daemon(argv, log=os.devnull, answers=lambda: os.path.exists(sys.argv[1]))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -33,6 +33,7 @@ from minibuild.buildkit.frames import (
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.rpc import Failure
 from minibuild.buildkit.stream import Stream
+from tests.support.waiting import PATIENCE_S, comes
 
 REQUEST = [(":path", "/s/m"), ("key", "one"), ("key", "two")]
 
@@ -65,7 +66,7 @@ def connected(accept: Callable[[Stream], None], step: int = 1 << 20) -> Iterator
     yield client
     client.close()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -114,6 +115,7 @@ def test_a_slow_reader_makes_the_writer_wait() -> None:
 
     with connected(pour) as client:
         stream = client.open(REQUEST)
+        assert comes(lambda: len(written) * 100_000 > OUR_WINDOW)
         count = -1
         while count != len(written):
             count = len(written)

@@ -18,6 +18,7 @@ from minibuild.registry.credentials import Credentials, Login
 from minibuild.session.secrets import SecretReader, SshReader
 from tests.conftest import Cli
 from tests.support.processes import begun, gone
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
@@ -31,7 +32,7 @@ def builder(tmp_path: Path, short_folder: Path, cli: Cli) -> Iterator[str]:
     assert process.stderr.readline() == f"listening at {address}\n"
     yield f"--builder={address}"
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -179,10 +180,11 @@ def test_secrets_failures_and_a_stop(
     cli("image", "import", busybox_tar, "busybox")
     other = {"MINIBUILD_ROOT": str(tmp_path / "other")}
     cli("image", "import", busybox_tar, "busybox", env=other)
+    nap = f"600.{os.getpid()}"
     (context / "Dockerfile").write_text(
         "FROM busybox AS secret\nRUN --mount=type=secret,id=s cat /run/secrets/s > /s\n"
         "FROM busybox AS failing\nRUN exit 7\n"
-        "FROM busybox AS sleeping\nRUN sleep 000079\n"
+        f"FROM busybox AS sleeping\nRUN sleep {nap}\n"
         "FROM busybox AS host\nRUN --network=host true\n"
     )
     (tmp_path / "value").write_text("hush")
@@ -196,11 +198,11 @@ def test_secrets_failures_and_a_stop(
     assert "network.host is not allowed" in done.stderr and "--allow network.host" in done.stderr
     cli("build", builder, "--target=host", "--allow=network.host", str(context))
     process = cli.start("build", builder, "--target=sleeping", str(context))
-    assert begun("000079")
+    assert begun(nap)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert gone("000079", 10)
+    assert gone(nap)
 
 
 @pytest.mark.parametrize(

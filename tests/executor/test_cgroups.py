@@ -17,6 +17,7 @@ from minibuild.linux import cgroup
 from minibuild.linux.descriptors import write_text
 from minibuild.linux.resources import Resources
 from tests.executor.steps import Account, Case, Outcome, account, run, sh
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay")]
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -306,6 +307,6 @@ def test_a_process_that_is_alone_in_its_group() -> None:
             finally:
                 other.send_signal(signal.SIGKILL)
     finally:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while os.path.exists(group) and time.monotonic() < deadline:
             cgroup.remove(group)

@@ -5,8 +5,7 @@ call with a wild pointer.
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from minibuild.executor.api import BindPath, Step, StepExit
 from minibuild.snapshot.api import Mount
 from tests.executor.steps import Account, Case, Outcome, account, run, sh
 from tests.support import probes
+from tests.support.waiting import comes
 
 PYTHON = "/usr/bin/python3"
 FOLDERS = ("/usr", "/lib", "/lib64")
@@ -282,16 +282,7 @@ def test_what_is_killed_leaves_nothing(who: Account) -> None:
     assert found[0].error[0] == "Cancelled"
     assert found[1].exit == StepExit(3)
     assert found[3].out == "5\n" and found[3].left["a"][2:] == (5, 6)
-    assert gone(_listeners_without_a_step), _listeners_without_a_step()
-
-
-def gone(find: Callable[[], list[int]]) -> bool:
-    """Whether they are, within some seconds."""
-    for _ in range(100):
-        if not find():
-            return True
-        time.sleep(0.05)
-    return False
+    assert comes(lambda: not _listeners_without_a_step())
 
 
 def _listeners_without_a_step() -> list[int]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from minibuild.linux.channel import close_all, pair
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
 from tests.support.descriptors import open_descriptors, opened_since
+from tests.support.waiting import comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "trusted_xattr")]
 
@@ -54,6 +56,26 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def of_steps() -> list[int]:
+    """Those that run a step or wait for one: they are in a namespace within that of a server."""
+    own = _depth(os.getpid())
+    return [pid for pid in descendants(os.getpid()) if _depth(pid) == own + 2]
+
+
+def _depth(pid: int) -> int:
+    """In how many namespaces a process has an id."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return len(status.partition("\nNSpid:")[2].partition("\n")[0].split())
+    return 0
+
+
+def has_ended(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    return True
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_step_gets_no_descriptor_of_a_helper(tmp_path: Path, threads: int) -> None:
     """Neither from a server that is a clone of the builder, nor from a new interpreter, which is
@@ -80,14 +102,10 @@ def test_a_step_gets_no_descriptor_of_a_helper(tmp_path: Path, threads: int) -> 
 def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -> None:
     never = threading.Event()
     for number in range(3):
-        # The last in line: the server's child that waits for a step, once it is there.
-        before, below = [0], descendants(os.getpid())
-        while before != below or len(below) < 2:
-            time.sleep(0.05)
-            before, below = below, descendants(os.getpid())
-        os.kill(below[-1], signal.SIGKILL)
-        while ") Z " not in Path(f"/proc/{below[-1]}/stat").read_text():
-            time.sleep(0.01)
+        assert comes(of_steps)
+        (spare,) = of_steps()
+        os.kill(spare, signal.SIGKILL)
+        assert comes(partial(has_ended, spare))
         ended = executor.run(step(tmp_path, number, "exit 3"), lambda *_: None, never)
         assert ended == StepExit(3)
 
@@ -137,16 +155,10 @@ def test_nothing_is_left(tmp_path: Path) -> None:
     """Closing the executor ends the process that waits for a step, and the server soon after."""
     others = set(descendants(os.getpid()))
     made = start_executor(str(tmp_path / "run"))
-    before, below = [0], [1]
-    while before != below or len(below) < 2:
-        time.sleep(0.05)
-        before, below = below, [pid for pid in descendants(os.getpid()) if pid not in others]
+    assert comes(of_steps)
     made.close()
-    assert not Path(f"/proc/{below[-1]}").exists()
-    give_up = time.monotonic() + 10
-    while set(below) & set(descendants(os.getpid())):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    assert of_steps() == []
+    assert comes(lambda: set(descendants(os.getpid())) <= others)
 
 
 def test_the_server_has_the_last_descriptors_of_what_it_is_to_close() -> None:
@@ -186,13 +198,13 @@ def test_a_held_step_leaves_its_root_alone(executor: LocalExecutor, tmp_path: Pa
 def test_a_held_step_is_dropped(executor: LocalExecutor, tmp_path: Path) -> None:
     """Nothing stays of it: no process, no descriptor, nothing in its root."""
     executor.run(step(tmp_path, 1, "true"), lambda *_: None, threading.Event())
-    before, others = open_descriptors(), len(descendants(os.getpid()))
+    before, (spare,) = open_descriptors(), of_steps()
     held = executor.start(step(tmp_path, 2, "touch /x"), lambda *_: None, held=True)
     held.drop()
     held.drop()
     assert not opened_since(before)
     assert not os.listdir(tmp_path / "work2") and not os.listdir(tmp_path / "upper2")
-    assert len(descendants(os.getpid())) <= others
+    assert has_ended(spare)
 
 
 def test_a_held_step_is_not_released_if_it_would_be_started_otherwise(

@@ -10,6 +10,7 @@ import pytest
 
 from minibuild.snapshot.unmounts import Unmounts
 from tests.executor import steps
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay")]
 
@@ -30,7 +31,12 @@ def test_a_tree_is_mounted_until_its_layer_is_needed(kind: str) -> None:
     try:
         command = [*who.command, "-m", "tests.executor.in_use", folder]
         done = subprocess.run(
-            command, env=steps.environment(), cwd=folder, capture_output=True, text=True, timeout=60
+            command,
+            env=steps.environment(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,7 +59,7 @@ def test_few_trees_are_kept(tmp_path: Path) -> None:
         waiting.wait(0.2)
     for fd in (*kept, lock):
         os.close(fd)
-    assert waiting.wait(10) == 0
+    assert waiting.wait(PATIENCE_S) == 0
 
 
 def test_a_full_disk_does_not_keep_a_tree(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 from tests.support import processes
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox", "overlay")]
 
@@ -60,17 +60,15 @@ def test_a_build_that_ends_in_the_step_below(
     builds: Builds, project: Project, number: signal.Signals
 ) -> None:
     """No process stays, and no record: the next build does the step, and the one on it."""
-    nap = f"60.{os.getpid()}{number}"
+    nap = f"600.{os.getpid()}{number}"
     context = project(dockerfile(f"sleep $(cat /nap || echo {nap})", "touch /done"))
     running = builds.cli.start("build", "--progress=plain", context)
     assert processes.begun(f"{nap}")
-    deadline = time.monotonic() + 10
-    while snapshots(builds)[1] < 3:  # The base, the step, and the one that is prepared.
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # The base, the step, and the one that is prepared.
+    assert comes(lambda: snapshots(builds)[1] >= 3)
     running.send_signal(number)
-    running.communicate(timeout=30)
-    assert processes.gone(nap, within_s=10) and processes.gone(builds.cli.root, within_s=10)
+    running.communicate(timeout=PATIENCE_S)
+    assert processes.gone(nap) and processes.gone(builds.cli.root)
     image = builds.image(project({"Dockerfile": "FROM busybox\nRUN touch /other\n"}))
     assert "other" in image.files
     assert builds.leftovers() == []

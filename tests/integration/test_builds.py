@@ -11,6 +11,7 @@ import pytest
 
 from minibuild.record.records import BuildRecords
 from tests.conftest import Cli
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -129,7 +130,7 @@ def test_builds_at_once(cli: Cli, context: str) -> None:
         cli.start("build", "-q", "--no-cache", context, "--build-arg", f"API_TOKEN={n}")
         for n in "12"
     ]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in both] == [0, 0]
     assert len(list(BuildRecords(cli.root).all())) == 2
 
 

@@ -4,13 +4,13 @@ import glob
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "busybox")]
 
@@ -35,9 +35,7 @@ def test_what_was_made_of_a_file_that_changed_is_not_found_again(
 
     def change() -> None:
         pattern = f"{builds.cli.root}/cache-mounts/*/0/started"
-        deadline = time.monotonic() + 20
-        while not glob.glob(pattern) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        comes(lambda: glob.glob(pattern))
         file.write_text("new\n")
 
     thread = threading.Thread(target=change)
@@ -106,5 +104,5 @@ def test_two_steps_that_lock_the_same_caches(builds: Builds, project: Project) -
             env={**builds.cli.environment, "MINIBUILD_ROOT": builds.cli.root},
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )

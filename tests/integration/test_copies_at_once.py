@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "busybox")]
 
@@ -88,16 +89,12 @@ def test_no_process_and_no_file_stays(
     builds: Builds, project: Project, busy: str, number: signal.Signals
 ) -> None:
     running = builds.cli.start("build", "--progress=plain", busy)
-    deadline = time.monotonic() + 20
-    while len(below := _children(running.pid)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert len(below) >= 2, "the step server, and one that copies"
+    # The step server, and one that copies.
+    assert comes(lambda: len(_children(running.pid)) >= 2)
     time.sleep(0.2)
+    below = _children(running.pid)
     running.send_signal(number)
-    running.communicate(timeout=20)
-    deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not [pid for pid in below if os.path.exists(f"/proc/{pid}")]
+    running.communicate(timeout=PATIENCE_S)
+    assert comes(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below))
     builds.cli("build", project({"Dockerfile": "FROM busybox\nRUN true\n"}))
     assert builds.leftovers() == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 Project = Callable[[Mapping[str, str]], str]
@@ -79,7 +80,7 @@ def test_a_shell_in_it(builds: Builds, project: Project) -> None:
         assert b"a shell in what the step left" in said
         os.write(ours, b"echo $((40 + 2))-$(cat half)\nexit\n")
         wait_for(ours, b"42-half", said)
-        assert shell.wait(timeout=30) == 5
+        assert shell.wait(PATIENCE_S) == 5
     finally:
         shell.kill()
         shell.wait()
@@ -88,7 +89,7 @@ def test_a_shell_in_it(builds: Builds, project: Project) -> None:
 
 def wait_for(fd: int, word: bytes, said: bytes) -> bytes:
     """Read from a terminal until a word comes."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while word not in said:
         assert time.monotonic() < deadline, said
         if select.select([fd], [], [], 1)[0]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -62,19 +63,19 @@ def test_a_signal_that_was_ignored_is_ignored(
     process = start(builds, "build", "--progress=plain", context, ignored=(number,))
     wait_for(process, "ready")
     process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     assert "done" in out
 
 
 def test_sigterm_ends_what_ignores_the_others(builds: Builds, project: Project) -> None:
-    context = project({"Dockerfile": "FROM busybox\nRUN echo ready; sleep 60\n"})
+    context = project({"Dockerfile": "FROM busybox\nRUN echo ready; sleep 600\n"})
     process = start(
         builds, "build", "--progress=plain", context, ignored=(signal.SIGINT, signal.SIGHUP)
     )
     wait_for(process, "ready")
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGTERM
     builds.cli("du")
     assert builds.leftovers() == []
@@ -86,7 +87,7 @@ def test_a_step_begins_with_the_defaults(builds: Builds, project: Project) -> No
     run = '["grep", "^Sig", "/proc/self/status"]'
     context = project({"Dockerfile": f"FROM busybox\nRUN {run}\n"})
     process = start(builds, "build", "--no-cache", "--progress=plain", context, ignored=ALL)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     for kind in ("SigIgn", "SigBlk"):
         [mask] = re.findall(rf"{kind}:\t([0-9a-f]{{16}})", out)
@@ -100,7 +101,7 @@ def test_children_whose_end_is_not_signalled(builds: Builds, project: Project, w
         {"Dockerfile": "FROM busybox\nCOPY a b c /\nRUN ls /a\nRUN ls\n", "a": "", "b": "", "c": ""}
     )
     process = start(builds, *words.replace(" .", f" {context}").split(), ignored=(signal.SIGCHLD,))
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, out
     assert "internal error" not in out and "Traceback" not in out
 
@@ -127,7 +128,7 @@ def test_a_caller_without_zombies(builds: Builds, project: Project) -> None:
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
 

@@ -1,12 +1,12 @@
 """Layers are packed while later steps run: an export of a long build has little left to do."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -26,13 +26,10 @@ def test_a_layer_is_there_before_the_last_step_ends(
     blobs = f"{builds.cli.root}/blobs/sha256"
     running = builds.cli.start("build", "-t", "app", context)
     try:
-        deadline = time.monotonic() + 60
-        while not big(blobs):
-            assert time.monotonic() < deadline and running.poll() is None
-            time.sleep(0.02)
+        assert comes(lambda: big(blobs) or running.poll() is not None)
         assert running.poll() is None, "the last step has not been let go"
         let_go(builds.cli.root)
-        assert running.wait(timeout=60) == 0
+        assert running.wait(PATIENCE_S) == 0
     finally:
         running.kill()
         running.communicate()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -50,7 +51,7 @@ class Project:
     def step(self, script: Sequence[str], *flags: str, code: int = 0) -> tuple[str, str]:
         """What a script writes."""
         process = self.start(*flags)
-        out, said = process.communicate("".join(f"{line}\n" for line in script), timeout=120)
+        out, said = process.communicate("".join(f"{line}\n" for line in script), timeout=PATIENCE_S)
         assert process.returncode == code, said
         assert "Traceback" not in said
         return out, said
@@ -148,7 +149,7 @@ def test_ctrl_c_at_a_stop(project: Project) -> None:
     while "line" not in process.stdout.readline():
         pass
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, said.splitlines()[-1]) == (130, "cancelled"), said
     assert project.builds.leftovers() == []
 

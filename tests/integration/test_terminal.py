@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -27,9 +28,9 @@ def resize(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
 
-def read_until(fd: int, word: str, within_s: float = 20) -> str:
+def read_until(fd: int, word: str) -> str:
     """What the terminal shows until `word` comes."""
-    shown, deadline = "", time.monotonic() + within_s
+    shown, deadline = "", time.monotonic() + PATIENCE_S
     while word not in shown:
         ready, _, _ = select.select([fd], [], [], max(deadline - time.monotonic(), 0))
         assert ready, f"no {word!r} in {shown!r}"
@@ -57,7 +58,7 @@ def test_run_on_a_terminal(builds: Builds) -> None:
         os.write(master, b"words\r")
         read_until(master, "read words")
         os.write(master, b"\x03")  # Ctrl-C is for the step
-        assert process.wait(timeout=20) == 9
+        assert process.wait(PATIENCE_S) == 9
         assert termios.tcgetattr(slave) == before
     finally:
         process.kill()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -17,7 +18,7 @@ def test_the_same_build_twice(builds: Builds, project: Callable[[Mapping[str, st
     """Both succeed, with the same image; the step ran once."""
     context = project({"Dockerfile": f"FROM busybox\n{MARK}RUN echo done > /done\n"})
     running = [builds.cli.start("build", "--quiet", context) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=PATIENCE_S) for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     image = builds.image(project({"Dockerfile": f"FROM busybox\nENV X=1\n{COUNT}"}))
@@ -34,7 +35,7 @@ def test_different_builds_at_once(
         for n in range(6)
     ]
     running = [builds.cli.start("build", "--quiet", context) for context in contexts]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=PATIENCE_S) for process in running]
     assert [process.returncode for process in running] == [0] * 6, outputs
     assert len({stdout for stdout, _ in outputs}) == 6
     assert builds.image(contexts[3]).text("m") == "3\n3\n"

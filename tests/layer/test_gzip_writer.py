@@ -14,6 +14,7 @@ import pytest
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import deflater
 from minibuild.layer.gzip_writer import Deflater, GzipWriter
+from tests.support.waiting import PATIENCE_S
 
 WINDOW = 32 << 10
 AHEAD = 2
@@ -93,7 +94,7 @@ class Library(SimpleNamespace):
         return self
 
     def compress(self, data: memoryview) -> bytes:
-        assert self.may.wait(20)
+        assert self.may.wait(PATIENCE_S)
         return bytes(int.from_bytes(data[:4], "big"))
 
     def flush(self, _: int) -> bytes:

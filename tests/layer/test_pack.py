@@ -8,7 +8,6 @@ import shutil
 import stat
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +27,7 @@ from minibuild.store.layout import Store
 from tests.conftest import CHECKOUT, Golden
 from tests.layer import trees
 from tests.support.descriptors import open_descriptors, opened_since
+from tests.support.waiting import comes
 
 TREE = {
     "a": (None, 0o750),
@@ -266,9 +266,6 @@ def test_no_thread_outlives_the_layer(store: Store, compression: Compression) ->
             sink.commit()
         del sink
         # A thread that was joined is done with its work, and may not be gone from the kernel yet.
-        deadline = time.monotonic() + 60
-        while started & set(os.listdir("/proc/self/task")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not started & set(os.listdir("/proc/self/task"))
+        assert comes(lambda: not started & set(os.listdir("/proc/self/task")))
     finally:
         gc.enable()

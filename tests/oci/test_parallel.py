@@ -7,12 +7,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
 from minibuild.oci import parallel
 from minibuild.oci.parallel import in_parallel
 from tests.support.threads import started_since
+from tests.support.waiting import comes
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 50])
@@ -86,11 +88,16 @@ def test_an_interrupt_waits_for_what_has_been_begun() -> None:
             for _ in range(3):
                 begun.acquire()
             signal.pthread_kill(main, signal.SIGINT)
-        time.sleep(0.5)
+        assert comes(lambda: interrupted)
+        time.sleep(0.2)  # So that the wait knows of it.
         ended.append(number)
 
-    threads = threading.enumerate()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # It may be ignored here.
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    threads, interrupted = threading.enumerate(), list[int]()
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             in_parallel(work, range(100), 3)

@@ -24,6 +24,7 @@ from minibuild.progress.trace import Renderer
 from minibuild.progress.tty import Tty, shares
 from tests.progress import events_sample as sample
 from tests.progress.events_sample import COPY, FAIL, MAKE, T
+from tests.support.waiting import PATIENCE_S
 
 _TOKEN = re.compile(r"\x1b\[(\??)([0-9;]*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
 
@@ -100,7 +101,7 @@ class Window:
         """What was written since the last time."""
         # What was written before is there once this mark is. A ticker may write behind it.
         os.write(self.stream.fileno(), b"\0")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while (end := self._read.find(b"\0")) < 0:
             assert time.monotonic() < deadline, "nothing is read"
             time.sleep(0.001)
@@ -308,7 +309,7 @@ def test_a_narrower_window_breaks_the_lines_that_were_there(window: Window) -> N
 def test_the_ticker_draws_by_itself(window: Window) -> None:
     tty = Tty(Console(window.stream), colours=False)
     tty(Started(MAKE, time.time()))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     text = ""
     while "steps done" not in text and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -15,8 +15,9 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.oci.model import OCI_INDEX
 from tests.conftest import Cli
-from tests.support.faulty import Fault, Faulty, wait_until
+from tests.support.faulty import Fault, Faulty
 from tests.support.registry import Registry as Server
+from tests.support.waiting import comes
 
 pytestmark = [
     pytest.mark.integration,
@@ -261,7 +262,7 @@ def test_a_pull_that_was_killed_goes_on(cli: Cli, faulty: Faulty) -> None:
     blob = next(digest for digest, data in faulty.blobs.items() if data == layer)
     faulty.faults += [Fault(blob, "cut", at=1_000_000), Fault(blob, "hang")]
     process = cli.start("image", "pull", name)
-    wait_until(lambda: f"GET /v2/app/blobs/{blob} bytes=1000000-" in faulty.asked)
+    assert comes(lambda: f"GET /v2/app/blobs/{blob} bytes=1000000-" in faulty.asked)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     faulty.asked.clear()
@@ -307,7 +308,7 @@ def test_a_layer_is_unpacked_while_it_arrives(cli: Cli, faulty: Faulty, project:
     seen: list[str] = []
 
     def look() -> None:
-        wait_until(lambda: glob(f"{cli.root}/snapshots/**/early", recursive=True))
+        assert comes(lambda: glob(f"{cli.root}/snapshots/**/early", recursive=True))
         seen.append("early")
 
     faulty.halfway = look

@@ -27,6 +27,7 @@ from tests.support.faulty import Fault, Faulty
 from tests.support.probes import is_root
 from tests.support.registry import PASSWORD, USER, skopeo
 from tests.support.registry import Registry as Server
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [
     pytest.mark.integration,
@@ -310,11 +311,8 @@ def test_nobody_packs_what_a_step_is_writing(
     )
     cli = stores("first")
     running = cli.start("build", slow)
-    deadline = time.monotonic() + 20
     mounts = Path(cli.root, "cache-mounts")
-    while not list(mounts.glob("*/0/started")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert comes(lambda: list(mounts.glob("*/0/started")))
     cli("build", f"--cache-mount-to=type=local,dest={tmp_path}/p", quick)
     assert running.poll() is not None or list(mounts.glob("*/0/two"))
     running.communicate()
@@ -336,7 +334,7 @@ def test_two_builds_of_one_store_bring_a_mount_once(
     start = len(plain.requests())
     running = [cli.start("build", f"--cache-mount-from={ref}", context) for context in contexts]
     for process in running:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, said
     assert len(requests(plain, start, "GET /v2/once/app/blobs")) == 1
 

@@ -4,7 +4,6 @@ Silence has time-outs of its own: see test_standstill.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -153,10 +152,8 @@ def test_a_server_that_takes_what_is_sent_byte_by_byte(content: ContentStore) ->
     descriptor = Descriptor(LAYER, content.put(bytes(40 << 20)), 40 << 20)
     with dripping("nowhere") as address:
         repository = Repository(registry(), parse_reference(f"{address}/app"))
-        began = time.monotonic()
         with pytest.raises(RegistryError, match="stalls"):
             repository.push_blob(descriptor, content)
-    assert time.monotonic() - began < 15
 
 
 # --- The pace itself ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import OCI_LAYER, Descriptor
 from minibuild.registry.fetch import BlobFetch, fetch_blob
 from minibuild.store.layout import Store
+from tests.support.waiting import PATIENCE_S
 
 BLOB = bytes(range(256)) * 5000
 DESCRIPTOR = Descriptor(OCI_LAYER, digest_bytes(BLOB), len(BLOB))
@@ -70,6 +71,6 @@ def test_who_reads_along_never_sees_wrong_bytes(content: ContentStore, begun: st
         reader.start()
     fetch.run()
     for reader in readers:
-        reader.join(20)
+        reader.join(PATIENCE_S)
     assert fetch.error is None
     assert read == {offset: BLOB[offset:] for offset in offsets}

@@ -18,6 +18,7 @@ from minibuild.registry.logins import LoginScope, drop, keep, parse_account
 from tests.conftest import Cli
 from tests.support.registry import PASSWORD, USER
 from tests.support.registry import Registry as Server
+from tests.support.waiting import PATIENCE_S
 
 server = [pytest.mark.integration, pytest.mark.needs("docker-registry", "openssl")]
 
@@ -250,7 +251,7 @@ class TestCommands:
             os.execve(cli.program, command, {**cli.environment, "HOME": str(tmp_path / "home")})
         said = b""
         for question, answer in ((b"Username: ", USER), (b"Password: ", PASSWORD)):
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE_S
             while not said.endswith(question) and time.monotonic() < deadline:
                 said += os.read(terminal, 1000)
             os.write(terminal, answer.encode() + b"\n")

@@ -17,6 +17,7 @@ from minibuild.registry.patience import patient
 from minibuild.registry.transport import Transport
 from minibuild.registry.unreachable import Unreachable
 from tests.registry.conftest import Authority
+from tests.support.waiting import PATIENCE_S
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 POINTS = ["accept", "handshake", "answer", "headers", "body", "upload"]
@@ -42,7 +43,7 @@ def standing_still(
                 client.recv(10)
             client.sendall({"headers": HEAD[:20], "body": HEAD + b"x" * 1000}.get(point, b""))
             there.set()
-            over.wait(20)
+            over.wait(PATIENCE_S)
 
     if point != "accept":
         threading.Thread(target=serve, daemon=True).start()
@@ -73,16 +74,16 @@ def test_cancelling(point: str, scheme: str, authority: Authority) -> None:
     with standing_still(point, context) as (port, there):
 
         def cancel() -> None:
-            there.wait(10)
+            assert there.wait(PATIENCE_S)
             time.sleep(0.2)
             cancelled.set()
 
         threading.Thread(target=cancel, daemon=True).start()
-        transport = Transport(patient(cancelled))
+        transport = Transport(patient(cancelled)._replace(read_s=10 * PATIENCE_S))
         began = time.monotonic()
         with pytest.raises(Cancelled):
             do_request(transport, f"{scheme}://127.0.0.1:{port}/", tls, point)
-    assert time.monotonic() - began < 9  # else it waits for 10 seconds at least
+    assert time.monotonic() - began < PATIENCE_S
 
 
 @pytest.mark.parametrize("set_first", [True, False])
@@ -93,12 +94,12 @@ def test_cancelling_while_a_name_server_is_silent(
 
     def silent(*arguments: object, **more: object) -> None:
         asked.set()
-        time.sleep(60)
+        time.sleep(10 * PATIENCE_S)
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
 
     def cancel() -> None:
-        asked.wait(10)
+        assert asked.wait(PATIENCE_S)
         cancelled.set()
 
     if set_first:

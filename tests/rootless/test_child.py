@@ -7,6 +7,7 @@ from typing import Any
 from minibuild.errors import StepFailed
 from minibuild.linux.rpc import portable
 from minibuild.rootless.child import Events, noted
+from tests.support.waiting import PATIENCE_S
 
 
 def raised(error: Exception) -> Exception:
@@ -68,5 +69,5 @@ def test_a_caller_that_is_gone_cancels_the_build() -> None:
     events.start()
     for number in range(1500):  # none of them blocks
         events.add(number)  # type: ignore[arg-type]
-    assert cancelled.wait(10)
+    assert cancelled.wait(PATIENCE_S)
     events.end()

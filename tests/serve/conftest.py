@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Cli
 from tests.serve.clients import client_of
 from tests.support.buildkit_client import Client
+from tests.support.waiting import PATIENCE_S
 
 Process = subprocess.Popen[str]
 
@@ -22,7 +23,7 @@ def process(cli: Cli, short_folder: Path) -> Iterator[Process]:
     assert started.stderr.readline() == f"listening at {address}\n"
     yield started
     started.terminate()
-    started.communicate(timeout=20)
+    started.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Cli
 from tests.support.dockerd_stub import dockerd
 from tests.support.probes import DOCKER_CLIENTS
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox", "docker-clients")]
 
@@ -79,7 +80,7 @@ def docker(
             yield made
     finally:
         server.terminate()
-        server.communicate(timeout=20)
+        server.communicate(timeout=PATIENCE_S)
 
 
 def test_buildx(docker: Docker, context: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import pytest
 
 from tests.conftest import Cli
 from tests.support.buildkit_client import TYPES, Client
+from tests.support.processes import begun, gone
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 PACKET, STAT = TYPES["Packet"], TYPES["Stat"]
@@ -32,7 +33,7 @@ def server(cli: Cli, short_folder: Path) -> Iterator[str]:
     assert process.stderr.readline() == f"listening at unix://{path}\n"
     yield path
     process.terminate()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in errors
     assert os.listdir(short_folder / "tmp") == []
 
@@ -128,38 +129,20 @@ def test_a_client_that_dies(
 ) -> None:
     """Its step ends; the build of another goes on."""
     cli("image", "import", busybox_tar, "busybox")
-    (context / "Dockerfile").write_text("FROM busybox\nRUN sleep 88\n")
+    nap = f"600.{os.getpid()}"
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN sleep {nap}\n")
     dying = cli.start("build", f"--builder=unix://{server}", str(context))
     folders = {"context": context, "dockerfile": context}
-    _wait(lambda: _runs("sleep", "88"))
+    assert begun(nap)
     dying.send_signal(signal.SIGKILL)
     other = Client(server, _place(tmp_path / "other"), folders)
     (context / "Dockerfile").write_text("FROM busybox\nRUN echo alive > /a\n")
     other.build({}, [("local", {})])
     assert (other.received / "output-0/a").read_text() == "alive\n"
-    _wait(lambda: not _runs("sleep", "88"))
-    dying.communicate(timeout=20)
+    assert gone(nap)
+    dying.communicate(timeout=PATIENCE_S)
 
 
 def _place(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _runs(*words: str) -> bool:
-    """Whether a process with these words runs."""
-    wanted = "\0".join((*words, ""))
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            if Path("/proc", name, "cmdline").read_bytes() == wanted.encode():
-                return True
-        except OSError:
-            continue
-    return False

@@ -13,6 +13,7 @@ from minibuild.errors import UsageError
 from minibuild.serve.listening import Certificates, handed_over, listening
 from tests.conftest import Cli
 from tests.support.registry import make_authority
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_certificates(cli: Cli, context: Path, tmp_path: Path) -> None:
         assert "Address already in use" in taken.stderr
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.mark.integration
@@ -97,12 +98,12 @@ def test_a_socket_of_systemd(cli: Cli, context: Path, short_folder: Path, tmp_pa
             out = tmp_path / str(number)
             cli("build", f"--builder=unix://{path}", "-o", str(out), str(context))
             assert (out / "Dockerfile").exists()
-            _, errors = server.communicate(timeout=20)
+            _, errors = server.communicate(timeout=PATIENCE_S)
             assert server.returncode == 0 and errors == f"listening at unix://{path}\n"
             assert path.exists()
         os.chmod(path, 0o666)
         os.chmod(short_folder, 0o711)
-        _, errors = _started(cli, listener).communicate(timeout=20)
+        _, errors = _started(cli, listener).communicate(timeout=PATIENCE_S)
         assert "its .socket unit needs SocketMode=0600" in errors
 
 

@@ -18,6 +18,7 @@ from minibuild.serve.build import Builder
 from minibuild.serve.config import Config
 from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.environment import Environment
+from tests.support.waiting import PATIENCE_S
 
 TYPES = messages("ops", "api")
 A = Digest("sha256:" + "a" * 64)
@@ -46,7 +47,7 @@ def test_all_listeners_hear_all(tmp_path: Path) -> None:
         status(event)
     late = status.messages()
     status.close(2.0)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert early == heard(late) == ["hello", "context canceled"]
     status(Completed(A, 3.0))  # after the end: it is not heard
     digest, size = status.keep_as(str(tmp_path))

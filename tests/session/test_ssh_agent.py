@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from minibuild.linux.descriptors import closing_fd
 from minibuild.session.request import SshAgent
 from minibuild.session.secrets import AgentSocket, SshReader
 from minibuild.session.ssh_agent import forwarded, listening
+from tests.support.waiting import comes
 
 pytestmark = pytest.mark.needs("ssh-agent")
 
@@ -191,10 +191,7 @@ def test_the_agent_ends_with_its_process(key: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, key], capture_output=True, text=True)
     folder = os.path.dirname(done.stdout.strip())
-    deadline = time.monotonic() + 60
-    while os.path.exists(folder):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert comes(lambda: not os.path.exists(folder))
 
 
 def test_a_key_with_a_passphrase(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.snapshot.unmounts import Unmounts
+from tests.support.waiting import PATIENCE_S
 
 
 def tree() -> int:
@@ -68,7 +69,7 @@ def test_what_is_handed_over_is_waited_for_once(tmp_path: Path) -> None:
     assert waiting.is_alive()
     for fd in handed:
         os.close(fd)
-    waiting.join(10)
+    waiting.join(PATIENCE_S)
     assert not waiting.is_alive()
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the one that waited has let it go

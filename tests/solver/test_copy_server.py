@@ -24,6 +24,7 @@ from minibuild.solver.copy_server import CopyServer
 from minibuild.store.layout import Store
 from tests.fileop.trees import make
 from tests.support.descriptors import open_descriptors, opened_since
+from tests.support.waiting import PATIENCE_S
 
 ME = f"{os.getuid()}:{os.getgid()}"
 TREE = {"a": "a" * 5000, "big": "b" * 200_000, "d/x": "x", "d/same": "= a", "d/up": "-> ../a"}
@@ -202,7 +203,7 @@ def test_copiers_use_all_there_are(
             waits.start()
             waits.join(0.2)
             assert waits.is_alive()
-        waits.join(10)
+        waits.join(PATIENCE_S)
         assert not waits.is_alive() and len(pids) == 1
     finally:
         copiers.close()

@@ -1,13 +1,11 @@
 """Layers are packed beside the steps: in order, one at a time, and what fails is left alone."""
 
 import threading
-import time
 from typing import Any, cast
 
 from minibuild.cache.results import DiffKey
 from minibuild.solver.packer import Packer
-
-WAIT_S = 20
+from tests.support.waiting import PATIENCE_S, comes
 
 
 class Materialiser:
@@ -27,7 +25,7 @@ class Materialiser:
         assert (compression, level) == ("zstd", 3)
         self.begun.append(key)
         self.first.set()
-        assert self.go.acquire(timeout=WAIT_S)
+        assert self.go.acquire(timeout=PATIENCE_S)
         if key == 13:
             raise OSError("no")
         self.packed.release()
@@ -53,13 +51,13 @@ def test_what_has_not_begun_is_left() -> None:
     made, bench = packer()
     for key in (1, 2, 3):
         made.add(DiffKey(key))
-    assert bench.materialiser.first.wait(WAIT_S)
+    assert bench.materialiser.first.wait(PATIENCE_S)
     stopping = threading.Thread(target=made.stop)
     stopping.start()
-    stopping.join(0.1)
+    assert comes(lambda: made._stopped)
     assert stopping.is_alive()  # the layer in the making is waited for
     bench.materialiser.go.release(3)
-    stopping.join(WAIT_S)
+    stopping.join(PATIENCE_S)
     assert not stopping.is_alive() and bench.materialiser.begun[:1] == [1]
     assert 3 not in bench.materialiser.begun
 
@@ -69,13 +67,12 @@ def test_what_another_process_has_begun_is_not_left() -> None:
     bench.materialiser.elsewhere = {3, 4}
     for key in (1, 2, 3, 4):
         made.add(DiffKey(key))
-    assert bench.materialiser.first.wait(WAIT_S)
+    assert bench.materialiser.first.wait(PATIENCE_S)
     stopping = threading.Thread(target=made.stop)
     stopping.start()
-    while not made._stopped:
-        time.sleep(0.001)
+    assert comes(lambda: made._stopped)
     bench.materialiser.go.release(4)
-    stopping.join(WAIT_S)
+    stopping.join(PATIENCE_S)
     assert bench.materialiser.begun[-2:] == [3, 4] and 2 not in bench.materialiser.begun[1:-2]
 
 
@@ -87,7 +84,7 @@ def test_all_are_packed_in_order() -> None:
     keys = [key for key in range(20) if key != 13]
     for key in keys:
         made.add(DiffKey(key))
-    begun = [bench.materialiser.packed.acquire(timeout=WAIT_S) for _ in keys]
+    begun = [bench.materialiser.packed.acquire(timeout=PATIENCE_S) for _ in keys]
     made.stop()
     assert all(begun)
     assert bench.materialiser.begun == keys
@@ -105,11 +102,11 @@ def test_an_error_is_for_the_export() -> None:
 def test_after_a_failure_nobody_waits_long() -> None:
     made, bench = packer()
     made.add(DiffKey(1))
-    assert bench.materialiser.first.wait(WAIT_S)
+    assert bench.materialiser.first.wait(PATIENCE_S)
     bench.cancelled.set()
     stopping = threading.Thread(target=made.stop)
     stopping.start()
-    stopping.join(WAIT_S / 2)
+    stopping.join(PATIENCE_S / 2)
     assert not stopping.is_alive()
     bench.materialiser.go.release(5)
 

@@ -1,7 +1,6 @@
 """The order of work: inputs first, one execution each, and what happens when something fails."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,6 +11,7 @@ from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.solver.schedule import Declined, Done, Scheduler
 from tests.support.threads import started_since
+from tests.support.waiting import PATIENCE_S
 
 
 def step(name: str, *inputs: Vertex) -> Vertex:
@@ -57,14 +57,15 @@ def test_inputs_are_done_before_their_users_and_each_vertex_once() -> None:
 def test_independent_vertices_run_at_once_up_to_jobs() -> None:
     base = step("base")
     sides = [step(f"side{n}", base) for n in range(6)]
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, three = 0, 0, threading.Lock(), threading.Barrier(3)
 
     def work(vertex: Vertex, done: Done[str]) -> str:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.02)
+        if vertex in sides:
+            three.wait(PATIENCE_S)
         with lock:
             running -= 1
         return "x"
@@ -118,17 +119,18 @@ def test_what_is_done_already_is_not_done_again() -> None:
 
 
 def test_a_failure_cancels_what_runs_and_starts_nothing_new() -> None:
-    cancelled = threading.Event()
+    cancelled, running = threading.Event(), threading.Event()
     bad, slow = step("bad"), step("slow")
     later = step("later", bad, slow)
     ended: list[str] = []
 
     def work(vertex: Vertex, done: Done[str]) -> str:
         if vertex is bad:
-            time.sleep(0.02)
+            assert running.wait(PATIENCE_S)
             raise BuildError("bad failed")
         assert vertex is slow
-        assert cancelled.wait(60)
+        running.set()
+        assert cancelled.wait(PATIENCE_S)
         ended.append("slow")
         raise Cancelled("stopped")
 
@@ -138,14 +140,15 @@ def test_a_failure_cancels_what_runs_and_starts_nothing_new() -> None:
 
 
 def test_the_real_error_is_raised_and_not_the_cancellation_it_caused() -> None:
-    cancelled = threading.Event()
+    cancelled, running = threading.Event(), threading.Event()
     first, second = step("first"), step("second")
 
     def work(vertex: Vertex, done: Done[str]) -> str:
         if vertex is second:
-            cancelled.wait(60)
+            running.set()
+            assert cancelled.wait(PATIENCE_S)
             raise BuildError("the cause")
-        time.sleep(0.02)
+        assert running.wait(PATIENCE_S)
         cancelled.set()
         raise Cancelled("stopped")
 
@@ -197,9 +200,9 @@ def test_what_ends_well_after_a_failure_is_done() -> None:
     def work(declined: Declined[None], done: Done[str]) -> str:
         if declined.vertex == slow:
             running.set()
-            assert cancelled.wait(10)
+            assert cancelled.wait(PATIENCE_S)
         if declined.vertex == bad:
-            running.wait(10)
+            assert running.wait(PATIENCE_S)
             raise BuildError("bad")
         return declined.vertex.note.name
 

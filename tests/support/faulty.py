@@ -9,7 +9,6 @@ import hashlib
 import http.server
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -129,7 +128,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 error = {"code": fault.code, "message": "so it is"}
                 self._answer(status, json.dumps({"errors": [error]}).encode(), *fault.headers)
             case Fault(kind="hang"):
-                self.server.over.wait(20)
+                self.server.over.wait()
                 self.close_connection = True
             case Fault(kind="loop"):
                 self.server.faults.insert(0, fault)
@@ -218,11 +217,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-def wait_until(condition: Any, within_s: float = 5.0) -> None:
-    """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -20,10 +20,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.waiting import PATIENCE_S
+
 USER, PASSWORD = "ada", "correct horse"
 # bcrypt, the only kind that the registry takes; cost 4 to be quick.
 HTPASSWD = "ada:$2b$04$3QA3MC/AoCL7v.7UlLD5qOKiq4jXtlminQZrNVhtAHubzEXBiNyqK\n"
-START_S = 60.0
 
 
 def free_port() -> int:
@@ -64,7 +65,7 @@ class Registry:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -91,7 +92,7 @@ class Registry:
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 @contextmanager
