@@ -1,6 +1,5 @@
 """`minibuild build` and its kin as a person runs them: the installed program, real builds."""
 
-import glob
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.support.processes import with_word
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
@@ -140,18 +140,7 @@ def test_a_signal_ends_a_build_at_once(cli: Cli, context: Path, number: int, cod
     assert time.monotonic() - began < PATIENCE_S / 4  # the step takes ten minutes
     assert process.returncode == code
     assert "cancelled" in stderr and "error:" not in stderr
-    assert not [line for line in command_lines() if mark in line]
-
-
-def command_lines() -> list[str]:
-    """Those of all processes."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            found.append(Path(path).read_text(errors="replace").replace("\0", " "))
-        except OSError:
-            continue  # It has just ended.
-    return found
+    assert not with_word(mark)
 
 
 def test_run(cli: Cli, context: Path) -> None:
