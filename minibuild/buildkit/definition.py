@@ -70,12 +70,12 @@ class OpInputs:
 class DefinitionWriter:
     """A definition in the making."""
 
-    __slots__ = ("_ignores_cache", "_message", "_op", "_spans", "_written")
+    __slots__ = ("_ignores_cache", "_metadata", "_ops", "_spans", "_types")
 
     def __init__(self) -> None:
-        self._op = messages("ops")["Op"]
-        self._message = messages("ops")["Definition"]()
-        self._written: set[Digest] = set()
+        self._types = messages("ops")
+        self._ops: dict[Digest, bytes] = {}
+        self._metadata: dict[Digest, Any] = {}
         self._spans: dict[Digest, Span] = {}
         self._ignores_cache = False
 
@@ -90,56 +90,48 @@ class DefinitionWriter:
         platform: Platform | None = None,
     ) -> OpOutput:
         """Add an op whose `oneof` is `kind`. One that is there already stays as it is."""
-        given = [{"digest": digest, "index": number} for digest, number in inputs.outputs]
-        op = self._op(inputs=given, constraints={})
+        op = self._types["Op"](inputs=map(_input, inputs.outputs), constraints={})
         if platform is not None:
             set_platform(op.platform, platform)
-        rest = self._op(**{kind: body})
-        data = op.SerializeToString(deterministic=True) + rest.SerializeToString(deterministic=True)
-        digest = digest_bytes(data)
-        if digest not in self._written:
-            self._written.add(digest)
-            self._ops.append(data)
-            self._describe(digest, note, caps)
+        digest = self._add(_bytes(op) + _bytes(self._types["Op"](**{kind: body})), note, caps)
         return OpOutput(digest)
 
-    @property
-    def _ops(self) -> Any:
-        return getattr(self._message, "def")
-
-    def _describe(self, digest: Digest, note: Note, caps: Iterable[str]) -> None:
-        metadata = self._message.metadata[digest]
-        metadata.ignore_cache = note.ignore_cache
-        self._ignores_cache |= note.ignore_cache
-        if note.name:
-            metadata.description["llb.customname"] = note.name
-        for cap in caps:
-            metadata.caps[cap] = True
-        if note.span is not None:
-            self._spans[digest] = note.span
-
-    def _locate(self, digest: Digest, span: Span, names: Sequence[str]) -> None:
-        location = self._message.Source.locations[digest].locations.add()
-        if span.file in names:
-            location.sourceIndex = names.index(span.file)
-        for line in range(span.first, span.last + 1):
-            line_range = location.ranges.add()
-            line_range.start.line = line_range.end.line = line
+    def _add(self, data: bytes, note: Note, caps: Iterable[str]) -> Digest:
+        digest = digest_bytes(data)
+        if digest not in self._ops:
+            self._ops[digest] = data
+            self._metadata[digest] = self._types["OpMetadata"](
+                ignore_cache=note.ignore_cache,
+                description={"llb.customname": note.name} if note.name else {},
+                caps=dict.fromkeys(caps, True),
+            )
+            self._ignores_cache |= note.ignore_cache
+            if note.span is not None:
+                self._spans[digest] = note.span
+        return digest
 
     def finish(self, result: OpOutput | None, sources: Sequence[SourceText], language: str) -> Any:
         """The whole message. Its last op has no kind, and its one input is the result."""
-        names = [source.name for source in sources]
-        for digest, span in self._spans.items():
-            self._locate(digest, span, names)
         if result is not None:
-            last = self._op(inputs=[{"digest": result.digest, "index": result.number}])
-            data = last.SerializeToString(deterministic=True)
-            self._ops.append(data)
             caps = ["constraints", "meta.description", "platform"]
             caps += ["meta.ignorecache"] if self._ignores_cache else []
-            for cap in caps:
-                self._message.metadata[digest_bytes(data)].caps[cap] = True
+            self._add(_bytes(self._types["Op"](inputs=[_input(result)])), Note(), caps)
+        made = self._types["Definition"](**{"def": self._ops.values(), "metadata": self._metadata})
+        names = [source.name for source in sources]
+        for digest, span in self._spans.items():
+            place = made.Source.locations[digest].locations.add()
+            place.sourceIndex = names.index(span.file) if span.file in names else 0
+            for line in range(span.first, span.last + 1):
+                place.ranges.add(start={"line": line}, end={"line": line})
         for source in sources:
             data = source.text.encode("utf-8", "surrogateescape")
-            self._message.Source.infos.add(filename=source.name, data=data, language=language)
-        return self._message
+            made.Source.infos.add(filename=source.name, data=data, language=language)
+        return made
+
+
+def _input(output: OpOutput) -> OpBody:
+    return {"digest": output.digest, "index": output.number}
+
+
+def _bytes(op: Any) -> bytes:
+    return bytes(op.SerializeToString(deterministic=True))
