@@ -3,6 +3,6 @@
 In a user namespace no process may make a device, and in one with a single id no file can get
 another owner and no process another user. So these calls are answered here: what was wanted is
 recorded, and told to those who ask. Read in this order: `calls`, `notifications`, `process`,
-`identity`, `identities`, then `listener`, which knows who answers what: `nodes`, `owners`, `ids`,
-`looks`.
+`identity`, `identities`, then `answers`, the table of who checks and who answers what, and
+`listener`, which goes by it.
 """

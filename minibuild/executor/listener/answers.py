@@ -1,167 +1,152 @@
-"""Who answers which call, by its name: each family has an object that knows the rules.
+"""How each kind of call is answered, by its name: a table.
 
-Comes in: names as in `calls`. Goes out: functions that take a call as it was made. Most calls have
-two forms: one whose path starts in the working directory, and a younger one that begins with the
-number of an open directory. See path_resolution(7), openat(2).
+Comes in: names as in `calls`. Goes out: for each a `CallAnswer`: what its arguments are, what is
+checked, and who acts. Most calls have two forms: one whose path starts in the working directory,
+and a younger one that begins with the number of an open directory; some have one more for an open
+file. Read next: `arguments`, then those who check (`permissions`, `guards`) and act (`looks`,
+`creations`, `nodes`, `owners`, `ids`).
 """
 
-import os
 import stat
 from collections.abc import Callable
 from functools import partial
 
 from minibuild.executor.listener.creations import CreatingCalls
-from minibuild.executor.listener.guards import GuardedCalls
-from minibuild.executor.listener.identity import CHANGES
+from minibuild.executor.listener.guards import Guards
+from minibuild.executor.listener.identity import CHANGES, Identity
 from minibuild.executor.listener.ids import ASKED, IdCalls
 from minibuild.executor.listener.looks import StatCalls
 from minibuild.executor.listener.nodes import DEVICES, DeviceCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.owners import ChownCalls
-from minibuild.executor.listener.process import signed
-from minibuild.linux.syscalls import AT_FDCWD, AT_SYMLINK_NOFOLLOW
-
-Handler = Callable[[Notification], int | None]
-OF_USERS = frozenset(ASKED) | frozenset(
-    "getresuid getresgid mkdir mkdirat open openat openat2 creat symlink symlinkat".split()
-)
-"""Calls that are left to the kernel as long as each process is root, with those of `guarding`."""
-_CREAT = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+from minibuild.executor.listener.permissions import Permissions
+from minibuild.executor.listener.process import FilePlace
+from minibuild.linux.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
+from minibuild.startup.tuples import NamedTuple
 
 
-def _here(handler: Callable[..., int | None], count: int) -> Handler:
-    """A call of `count` arguments whose path starts in the working directory."""
-    return lambda call: handler(call, AT_FDCWD, *call.arguments[:count])
+class CallAnswer(NamedTuple):
+    """How calls of one kind are answered. `words` describe their arguments, and `meant` are the
+    flags of their path, where a call has none. `check` gets who calls, if that is not root, and the
+    arguments; it raises `PermissionError` for a user who is refused. `act` gets the call besides,
+    and says what it returns. If that is None, or there is nothing to do, the kernel goes on.
+
+    Those `of_users` are left to the kernel where a process is what the kernel takes it for. What
+    `changes` where paths lead, or who may follow them, ends what is known of that. Whatever else is
+    wrong with a call that `looks`, the kernel says it.
+    """
+
+    words: str
+    check: Callable[..., object] | None = None
+    act: Callable[..., int | None] | None = None
+    meant: int = 0
+    of_users: bool = False
+    changes: bool = False
+    looks: bool = False
 
 
-def _at(handler: Callable[..., int | None], count: int) -> Handler:
-    """The same in an open directory."""
-    return lambda call: handler(call, signed(call.arguments[0]), *call.arguments[1 : count + 1])
+_of_users = partial(CallAnswer, of_users=True)
 
 
-def _open(handler: Callable[..., int | None], count: int) -> Handler:
-    """A call about an open file, for which another one would have a path."""
-    return lambda call: handler(call, signed(call.arguments[0]), 0, *call.arguments[1 : count + 1])
-
-
-def _here_both(handler: Callable[..., int | None]) -> Handler:
-    """A call with two paths."""
-    return lambda call: handler(call, AT_FDCWD, call.arguments[0], AT_FDCWD, call.arguments[1])
-
-
-def _between(handler: Callable[..., int | None], count: int) -> Handler:
-    """The same, each path in an open directory."""
-
-    def answer(call: Notification) -> int | None:
-        old_directory, old, directory, *rest = call.arguments[:count]
-        return handler(call, signed(old_directory), old, signed(directory), *rest)
-
-    return answer
-
-
-def looking(looks: StatCalls) -> dict[str, Handler]:
+def looking(looks: StatCalls, permissions: Permissions) -> dict[str, CallAnswer]:
     """Calls that look at files."""
-
-    def statx(
-        call: Notification, directory: int, path: int, flags: int, _mask: int, into: int
-    ) -> int | None:
-        return looks.stat(call, directory, path, into, flags, extended=True)
-
+    look = partial(CallAnswer, check=permissions.find, act=looks.stat, looks=True)
     return {
-        "stat": _here(looks.stat, 2),
-        "lstat": _here(partial(looks.stat, flags=AT_SYMLINK_NOFOLLOW), 2),
-        "fstat": _at(looks.fstat, 1),
-        "newfstatat": _at(looks.stat, 3),
-        "statx": _at(statx, 4),
+        "stat": look("path number"),
+        "lstat": look("path number", meant=AT_SYMLINK_NOFOLLOW),
+        "fstat": look("fd number", meant=AT_EMPTY_PATH),
+        "newfstatat": look("dirfd path number flags"),
+        "statx": look("dirfd path flags - number", act=partial(looks.stat, extended=True)),
     }
 
 
-def making(nodes: DeviceCalls, creations: CreatingCalls) -> dict[str, Handler]:
+def making(
+    nodes: DeviceCalls, creations: CreatingCalls, permissions: Permissions
+) -> dict[str, CallAnswer]:
     """Calls that make files."""
+    new = permissions.check_making
+    mkdir, symlink = (new, creations.mkdir), (new, creations.symlink)
+    opens = (permissions.check_open, creations.open)
 
     def node(
-        call: Notification, directory: int, address: int, mode: int, number: int
+        who: Identity, call: Notification, place: FilePlace, mode: int, number: int
     ) -> int | None:
         # The kernel takes the lower half of both registers.
         mode, number = mode & 0xFFFF, number & 0xFFFFFFFF
         if stat.S_IFMT(mode) in DEVICES:
-            return nodes.make(call, directory, address, mode, number)
-        return creations.mknod(call, directory, address, mode)
-
-    def creat(call: Notification, directory: int, address: int, mode: int) -> int | None:
-        return creations.open(call, directory, address, _CREAT, mode)
-
-    def symlinkat(call: Notification) -> int | None:
-        target, directory, address = call.arguments[:3]
-        return creations.symlink(call, signed(directory), target, address)
+            return nodes.make(who, call, place, mode, number)
+        return creations.mknod(who, call, place, mode)
 
     return {
-        "mknod": _here(node, 3),
-        "mknodat": _at(node, 3),
-        "mkdir": _here(creations.mkdir, 2),
-        "mkdirat": _at(creations.mkdir, 2),
-        "open": _here(creations.open, 3),
-        "openat": _at(creations.open, 3),
-        "openat2": _at(creations.open2, 3),
-        "creat": _here(creat, 2),
-        "symlink": _here(creations.symlink, 2),
-        "symlinkat": symlinkat,
+        "mknod": CallAnswer("path number number", new, node),
+        "mknodat": CallAnswer("dirfd path number number", new, node),
+        "mkdir": _of_users("path number", *mkdir),
+        "mkdirat": _of_users("dirfd path number", *mkdir),
+        "open": _of_users("path open mode", *opens),
+        "openat": _of_users("dirfd path open mode", *opens),
+        "openat2": _of_users("dirfd path how size", *opens),
+        "creat": _of_users("path creat", *opens),
+        "symlink": _of_users("text path", *symlink),
+        "symlinkat": _of_users("text dirfd path", *symlink),
     }
 
 
-def owning(owners: ChownCalls, ids: IdCalls) -> dict[str, Handler]:
+def owning(owners: ChownCalls, ids: IdCalls, permissions: Permissions) -> dict[str, CallAnswer]:
     """Calls about owners, and about who the process is."""
+    give = partial(CallAnswer, check=permissions.find, act=owners.chown)
+    attribute = partial(CallAnswer, check=owners.check_attribute, act=owners.attribute)
+    execute = partial(CallAnswer, check=ids.check_entering, act=ids.execute)
     return {
-        **{name: partial(ids.change, name=name) for name in CHANGES},
-        **{name: partial(ids.ask, name=name) for name in ASKED},
-        **{name: partial(ids.ask_three, name=name) for name in ("getresuid", "getresgid")},
-        "setgroups": ids.setgroups,
-        "getgroups": ids.getgroups,
-        "execve": _here(ids.execute, 1),
-        "execveat": lambda call: ids.execute(
-            call, signed(call.arguments[0]), call.arguments[1], call.arguments[4]
-        ),
-        "chown": _here(owners.chown, 3),
-        "lchown": _here(partial(owners.chown, flags=AT_SYMLINK_NOFOLLOW), 3),
-        "fchown": _at(owners.fchown, 2),
-        "fchownat": _at(owners.chown, 4),
-        "setxattr": _here(owners.attribute, 2),
-        "removexattr": _here(owners.attribute, 2),
-        "lsetxattr": _here(partial(owners.attribute, flags=AT_SYMLINK_NOFOLLOW), 2),
-        "lremovexattr": _here(partial(owners.attribute, flags=AT_SYMLINK_NOFOLLOW), 2),
-        "fsetxattr": _open(owners.attribute, 1),
-        "fremovexattr": _open(owners.attribute, 1),
-        "chroot": _here(ids.root, 1),
-        "prctl": ids.keep,
-        "pretended": lambda call: 0,
+        **{name: CallAnswer("", act=partial(ids.change, name=name)) for name in CHANGES},
+        **{name: _of_users("", act=partial(ids.ask, name=name)) for name in ASKED},
+        "getresuid": _of_users("number number number", act=partial(ids.tell, kind="user")),
+        "getresgid": _of_users("number number number", act=partial(ids.tell, kind="group")),
+        "setgroups": CallAnswer("number number", act=ids.setgroups),
+        "getgroups": CallAnswer("number number", act=ids.getgroups),
+        "execve": execute("path"),
+        "execveat": execute("dirfd path - - flags"),
+        "chown": give("path number number"),
+        "lchown": give("path number number", meant=AT_SYMLINK_NOFOLLOW),
+        "fchown": give("fd number number", meant=AT_EMPTY_PATH),
+        "fchownat": give("dirfd path number number flags"),
+        "setxattr": attribute("path text"),
+        "removexattr": attribute("path text"),
+        "lsetxattr": attribute("path text", meant=AT_SYMLINK_NOFOLLOW),
+        "lremovexattr": attribute("path text", meant=AT_SYMLINK_NOFOLLOW),
+        "fsetxattr": attribute("fd text"),
+        "fremovexattr": attribute("fd text"),
+        "chroot": CallAnswer("path", ids.check_root, ids.root),
+        "prctl": CallAnswer("- number", act=ids.keep),
+        "pretended": CallAnswer("", act=lambda who, call: 0),
     }
 
 
-def guarding(guards: GuardedCalls) -> dict[str, Handler]:
-    """Calls that are refused to some users."""
-    judged, changing = guards.judged, guards.changing
-    rename, link = changing(guards.rename), changing(guards.link)
+def guarding(guards: Guards) -> dict[str, CallAnswer]:
+    """Calls that are refused to some users: most are checked, and the kernel does them."""
+    changing = partial(_of_users, changes=True)
+    chmod = partial(changing, check=guards.check_chmod, act=guards.chmod)
+    ask = partial(_of_users, act=guards.access, looks=True)
     return {
-        "unlink": _here(changing(guards.unlink), 1),
-        "rmdir": _here(changing(guards.unlink), 1),
-        "unlinkat": _at(changing(guards.unlink), 1),
-        "rename": _here_both(rename),
-        "renameat": _between(rename, 4),
-        "renameat2": _between(rename, 5),
-        "link": _here_both(link),
-        "linkat": _between(link, 5),
-        "truncate": _here(judged(guards.truncate), 1),
-        "chmod": _here(changing(guards.chmod), 2),
-        "fchmod": _open(changing(guards.chmod), 1),
-        "fchmodat": _at(changing(guards.chmod), 2),
-        "fchmodat2": _at(changing(guards.chmod), 3),
-        "utime": _here(judged(guards.times), 2),
-        "utimes": _here(judged(guards.times), 2),
-        "futimesat": _at(judged(guards.times), 2),
-        "utimensat": _at(judged(partial(guards.times, special=True)), 3),
-        "chdir": _here(judged(guards.chdir), 1),
-        "fchdir": _open(judged(guards.chdir), 0),
-        "access": _here(guards.access, 2),
-        "faccessat": _at(guards.access, 2),
-        "faccessat2": _at(guards.access, 3),
+        "unlink": changing("path", guards.unlink),
+        "rmdir": changing("path", guards.unlink),
+        "unlinkat": changing("dirfd path", guards.unlink),
+        "rename": changing("path path", guards.rename),
+        "renameat": changing("dirfd path dirfd path", guards.rename),
+        "renameat2": changing("dirfd path dirfd path number", guards.rename),
+        "link": changing("path path", guards.link),
+        "linkat": changing("dirfd path dirfd path flags", guards.link),
+        "truncate": _of_users("path", guards.truncate),
+        "chmod": chmod("path number"),
+        "fchmod": chmod("fd number"),
+        "fchmodat": chmod("dirfd path number"),
+        "fchmodat2": chmod("dirfd path number flags"),
+        "utime": _of_users("path number", guards.times),
+        "utimes": _of_users("path number", guards.times),
+        "futimesat": _of_users("dirfd path number", guards.times),
+        "utimensat": _of_users("dirfd path number flags", partial(guards.times, special=True)),
+        "chdir": _of_users("path", guards.chdir),
+        "fchdir": _of_users("fd", guards.chdir),
+        "access": ask("path number"),
+        "faccessat": ask("dirfd path number"),
+        "faccessat2": ask("dirfd path number flags"),
     }

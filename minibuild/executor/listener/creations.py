@@ -7,19 +7,19 @@ process makes that never changed its ids, the kernel makes: that is right as it 
 import errno
 import os
 import stat
-import struct
 from collections.abc import Callable
 from typing import NoReturn
 
 from minibuild.executor.listener import process
+from minibuild.executor.listener.arguments import OpenHow
 from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
+from minibuild.executor.listener.process import FilePlace
 from minibuild.linux.descriptors import closing_fd
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ITSELF = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_HOW = struct.Struct("=QQQ")  # linux/openat2.h: flags, mode, resolve.
 _OTHERWISE = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_PATH
 
 
@@ -32,56 +32,43 @@ class CreatingCalls(IdentityCalls):
 
     __slots__ = ()
 
-    def mkdir(self, call: Notification, directory: int, address: int, mode: int) -> int | None:
+    def mkdir(self, who: Identity, call: Notification, place: FilePlace, mode: int) -> int | None:
         """mkdirat(2)."""
-        return self._make(
-            call, directory, address, mode, lambda fd, name: os.mkdir(name, 0o700, dir_fd=fd)
-        )
+        return self._make(who, call, place, mode, lambda fd, name: os.mkdir(name, 0o700, dir_fd=fd))
 
-    def mknod(self, call: Notification, directory: int, address: int, mode: int) -> int | None:
+    def mknod(self, who: Identity, call: Notification, place: FilePlace, mode: int) -> int | None:
         """mknodat(2) of all but devices."""
         kind = stat.S_IFMT(mode) or stat.S_IFREG
         return self._make(
-            call,
-            directory,
-            address,
-            mode,
-            lambda fd, name: os.mknod(name, kind | 0o600, dir_fd=fd),
+            who, call, place, mode, lambda fd, name: os.mknod(name, kind | 0o600, dir_fd=fd)
         )
 
-    def symlink(self, call: Notification, directory: int, target: int, address: int) -> int | None:
+    def symlink(
+        self, who: Identity, call: Notification, place: FilePlace, target: str
+    ) -> int | None:
         """symlinkat(2)."""
-
-        def make(fd: int, name: str) -> None:
-            os.symlink(self._processes.read_path(call.pid, target), name, dir_fd=fd)
-
-        return self._make(call, directory, address, None, make)
+        return self._make(
+            who, call, place, None, lambda fd, name: os.symlink(target, name, dir_fd=fd)
+        )
 
     def open(
         self,
+        who: Identity,
         call: Notification,
-        directory: int,
-        address: int,
-        flags: int,
-        mode: int,
-        resolve: int = 0,
+        place: FilePlace,
+        how: OpenHow,
     ) -> int | None:
         """openat(2) that makes a file. One that is there already the kernel opens, also one that we
         have just made, unless the call is to make it itself."""
-        identity = self._identities.of(call.pid)
-        if identity.makes_files_of_root:
-            return None
-        path = self._processes.read_path(call.pid, address)
-        permissions = self._permissions
-        permissions.judge(identity, permissions.check_open, call.pid, directory, path, flags)
-        if flags & os.O_PATH:
+        flags, mode, resolve = how
+        if who.makes_files_of_root or flags & os.O_PATH:
             return None
         if flags & os.O_TMPFILE == os.O_TMPFILE:
-            self._open_nameless(call, directory, path, flags, mode, resolve)
-        if not flags & os.O_CREAT or not process.names_entry(path):
+            self._open_nameless(who, call, place, how)
+        if not flags & os.O_CREAT or not place.names_entry:
             return None
         try:
-            parent_fd, name = self._processes.open_parent(call.pid, directory, path, resolve)
+            parent_fd, name = self._processes.open_parent(place, resolve)
         except OSError:
             return None  # In /proc/self that is no error: it leads elsewhere for us.
         with closing_fd(parent_fd):
@@ -94,34 +81,27 @@ class CreatingCalls(IdentityCalls):
             made = os.open(name, flags & ~_OTHERWISE | _NEW, 0o600, dir_fd=parent_fd)
             with closing_fd(made):
                 os.fchmod(made, mode)
-                self._own(identity, parent_fd, made)
+                self._own(who, parent_fd, made)
                 if flags & os.O_EXCL:
                     self._send(call, made, flags)
         return None
 
-    def open2(
-        self, call: Notification, directory: int, address: int, how: int, size: int
-    ) -> int | None:
-        """openat2(2)."""
-        if size < _HOW.size or self._identities.of(call.pid).makes_files_of_root:
-            return None
-        flags, mode, resolve = _HOW.unpack(self._processes.read(call.pid, how, _HOW.size))
-        return self.open(call, directory, address, flags, mode, resolve)
-
     def _open_nameless(
-        self, call: Notification, directory: int, path: str, flags: int, mode: int, resolve: int
+        self, who: Identity, call: Notification, place: FilePlace, how: OpenHow
     ) -> NoReturn:
         """A file that has no name yet, and may get one."""
-        if not path:
+        if not place.path:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        flags, mode, resolve = how
         # As the parent of a name that is made there.
-        parent_fd, _ = self._processes.open_parent(call.pid, directory, f"{path}/.", resolve)
+        inside = place.with_path(f"{place.path}/.")
+        parent_fd, _ = self._processes.open_parent(inside, resolve)
         with closing_fd(parent_fd):
             mode &= 0o7777 & ~_umask(call.pid)
             if not self._notifications.valid(call):
                 raise Sent
             with closing_fd(os.open(".", flags | os.O_CLOEXEC, mode, dir_fd=parent_fd)) as made:
-                self._own(self._identities.of(call.pid), parent_fd, made)
+                self._own(who, parent_fd, made)
                 self._send(call, made, flags)
 
     def _send(self, call: Notification, made: int, flags: int) -> NoReturn:
@@ -131,21 +111,16 @@ class CreatingCalls(IdentityCalls):
 
     def _make(
         self,
+        who: Identity,
         call: Notification,
-        directory: int,
-        address: int,
+        place: FilePlace,
         mode: int | None,
         make: Callable[[int, str], None],
     ) -> int | None:
-        identity = self._identities.of(call.pid)
-        if identity.makes_files_of_root:
+        place = place.with_path(place.path.rstrip("/"))
+        if who.makes_files_of_root or not place.names_entry:
             return None
-        path = self._processes.read_path(call.pid, address).rstrip("/")
-        if not process.names_entry(path):
-            return None
-        permissions = self._permissions
-        permissions.judge(identity, permissions.check_making, call.pid, directory, path)
-        parent_fd, name = self._processes.open_parent(call.pid, directory, path)
+        parent_fd, name = self._processes.open_parent(place)
         with closing_fd(parent_fd):
             if not self._notifications.valid(call):
                 return None
@@ -155,14 +130,14 @@ class CreatingCalls(IdentityCalls):
                     # A directory has got that of its parent.
                     kept = os.stat(made).st_mode & stat.S_ISGID
                     os.chmod(f"self/fd/{made}", mode & 0o7777 & ~_umask(call.pid) | kept)
-                self._own(identity, parent_fd, made)
+                self._own(who, parent_fd, made)
         return 0
 
-    def _own(self, identity: Identity, parent_fd: int, made: int) -> None:
-        gid = identity.group.filesystem
+    def _own(self, who: Identity, parent_fd: int, made: int) -> None:
+        gid = who.group.filesystem
         if os.stat(parent_fd).st_mode & stat.S_ISGID:
             _, gid = self._owned.owner(parent_fd)
-        self._owned.give(made, identity.user.filesystem, gid)
+        self._owned.give(made, who.user.filesystem, gid)
 
 
 def _is_there(dir_fd: int, name: str) -> bool:

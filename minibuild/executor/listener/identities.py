@@ -25,27 +25,19 @@ _MARK, _NUMBER_BITS = 0x6D62 << 32, 20
 class Identities:
     """The identities of one step. Number 0 is the `first`, that of root, which needs no limit."""
 
-    __slots__ = ("_all", "_numbers", "begun")
+    __slots__ = ("_all", "_numbers", "begun", "first")
 
     def __init__(self) -> None:
         self._all = [ROOT]
         self._numbers = {ROOT: 0}
         self.begun = False
         """Whether a program of the step was executed."""
-
-    @property
-    def first(self) -> Identity:
+        self.first = ROOT
         """That of all processes that did not change theirs."""
-        return self._all[0]
-
-    @property
-    def alone(self) -> bool:
-        """Whether no process of the step has changed."""
-        return len(self._all) == 1
 
     def of(self, pid: int) -> Identity:
         """Who a process is. Raises `ProcessLookupError` if it is gone and that matters."""
-        if self.alone:
+        if len(self._all) == 1:
             return self.first
         soft, _ = resource.prlimit(pid, _RLIMIT_LOCKS)
         number = soft - _MARK
@@ -55,7 +47,7 @@ class Identities:
         """Make a process, with all its threads, this one."""
         if not self.begun and len(self._all) == 1 and identity._replace(groups=()) == ROOT:
             # The executor takes root's groups for the step: all its processes begin with them.
-            self._all, self._numbers = [identity], {identity: 0}
+            self._all, self._numbers, self.first = [identity], {identity: 0}, identity
             return
         number = self._numbers.get(identity)
         if number is None:

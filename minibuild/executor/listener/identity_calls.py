@@ -1,46 +1,32 @@
-"""The base of all that answers calls about identities and owners: what a process takes itself for,
-and the owners that are recorded, decide what comes of them.
+"""The base of all that answers calls about identities and owners: what they work with.
 
 Read next: `ids`, `owners`, `creations`, `guards`, `looks`, `nodes`: the kinds of such calls.
 """
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identities import Identities
-from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.notifications import Notification, Notifications
 from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.permissions import PathStat, Permissions
+from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import Processes
 from minibuild.linux.descriptors import closing_fd
-from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
 
 class IdentityCalls:
     """What all of them work with."""
 
-    __slots__ = ("_identities", "_notifications", "_owned", "_permissions", "_processes")
+    __slots__ = ("_notifications", "_owned", "_permissions", "_processes")
 
     def __init__(
         self,
         notifications: Notifications,
         processes: Processes,
-        identities: Identities,
         owned: Owned,
         permissions: Permissions,
     ) -> None:
         self._notifications = notifications
         self._processes = processes
-        self._identities = identities
         self._owned = owned
         self._permissions = permissions
-
-    def _file(
-        self, call: Notification, who: Identity, directory: int, address: int, flags: int = 0
-    ) -> PathStat:
-        """The file that a call names; without a path it is the open one."""
-        path = self._processes.read_path(call.pid, address) if address else ""
-        follow = not flags & AT_SYMLINK_NOFOLLOW
-        return self._permissions.find(who, call.pid, directory, path, follow=follow)
 
     def _write(self, call: Notification, *pieces: tuple[int, bytes]) -> bool:
         """Write each piece to its address in the memory of the process. False if that cannot be, or

@@ -7,11 +7,14 @@ import errno
 import os
 import stat
 import struct
+from typing import Any
 
 from minibuild.executor.listener import process
+from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import (
     KEEP,
     Identity,
+    IdKind,
     changed,
     executing,
     with_capabilities,
@@ -20,6 +23,7 @@ from minibuild.executor.listener.identity import (
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.permissions import SEARCH, refused
+from minibuild.executor.listener.process import FilePlace
 from minibuild.linux.descriptors import closing_fd
 
 _MOST_GROUPS = 65536
@@ -33,50 +37,43 @@ ASKED = {
 
 
 class IdCalls(IdentityCalls):
-    """Answers them."""
+    """Answers them. `now` is who calls."""
 
-    __slots__ = ()
+    __slots__ = ("_identities",)
 
-    def change(self, call: Notification, name: str) -> int:
+    def __init__(self, identities: Identities, *ours: Any) -> None:
+        super().__init__(*ours)
+        self._identities = identities
+
+    def change(self, now: Identity, call: Notification, *, name: str) -> int:
         """setuid(2) and the like."""
-        now = self._identities.of(call.pid)
-        new = changed(now, name, *call.arguments)
-        self._become(call, now, new)
+        self._become(call, now, changed(now, name, *call.arguments))
         if name in ("setfsuid", "setfsgid"):
             return (now.user if name == "setfsuid" else now.group).filesystem
         return 0
 
-    def ask(self, call: Notification, name: str) -> int | None:
+    def ask(self, now: Identity, _: Notification, *, name: str) -> int:
         """getuid(2) and the like."""
-        now = self._identities.of(call.pid)
-        if now is self._identities.first:
-            return None
         kind, which = ASKED[name]
         return int(getattr(getattr(now, kind), which))
 
-    def ask_three(self, call: Notification, name: str) -> int | None:
+    def tell(self, now: Identity, call: Notification, *addresses: int, kind: IdKind) -> int | None:
         """getresuid(2), getresgid(2)."""
-        now = self._identities.of(call.pid)
-        if now is self._identities.first:
-            return None
-        ids = now.user if name == "getresuid" else now.group
-        packed = [struct.pack("=I", id_) for id_ in ids[:3]]
-        return 0 if self._write(call, *zip(call.arguments, packed, strict=False)) else None
+        packed = [struct.pack("=I", id_) for id_ in getattr(now, kind)[:3]]
+        return 0 if self._write(call, *zip(addresses, packed, strict=True)) else None
 
-    def setgroups(self, call: Notification) -> int:
-        count = call.arguments[0] & KEEP
+    def setgroups(self, now: Identity, call: Notification, count: int, address: int) -> int:
+        count &= KEEP
         if count > _MOST_GROUPS:
             raise refused(errno.EINVAL)
-        data = self._processes.read(call.pid, call.arguments[1], 4 * count) if count else b""
+        data = self._processes.read(call.pid, address, 4 * count) if count else b""
         groups = struct.unpack(f"={count}I", data)
-        now = self._identities.of(call.pid)
         new = with_groups(now, tuple(sorted(groups)))  # The kernel sorts them, too.
         self._become(call, now, new)
         return 0
 
-    def getgroups(self, call: Notification) -> int | None:
-        now = self._identities.of(call.pid)
-        size, address = process.signed(call.arguments[0]), call.arguments[1]
+    def getgroups(self, now: Identity, call: Notification, size: int, address: int) -> int | None:
+        size = process.signed(size)
         count = len(now.groups)
         if size < 0 or 0 < size < count:
             raise refused(errno.EINVAL)
@@ -84,14 +81,15 @@ class IdCalls(IdentityCalls):
             return None
         return count
 
-    def execute(self, call: Notification, directory: int, address: int, flags: int = 0) -> None:
+    def check_entering(self, who: Identity, place: FilePlace) -> None:
+        """Raise `PermissionError` if a file may not be executed, or a directory searched."""
+        self._permissions.check(who, self._permissions.find(who, place), SEARCH)
+
+    def execute(self, now: Identity, call: Notification, place: FilePlace) -> None:
         """execveat(2), with which the kernel goes on. Only the ids change if it is a set-user-id
         program, also if it is not found to be a program in the end."""
         self._identities.begun = True
-        now = self._identities.of(call.pid)
-        path = self._processes.read_path(call.pid, address)
-        self._permissions.judge(now, self._check_entering, call, directory, path)
-        with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
+        with closing_fd(self._processes.open(place)) as fd:
             found = os.stat(fd)
             if now.settled and not found.st_mode & _SETS_IDS:
                 return
@@ -101,30 +99,21 @@ class IdCalls(IdentityCalls):
         if found.st_mode & 0o111:
             self._become(call, now, new)
 
-    def _check_entering(self, who: Identity, call: Notification, directory: int, path: str) -> None:
-        """Raise `PermissionError` if a file may not be executed, or a directory searched."""
-        file = self._permissions.find(who, call.pid, directory, path)
-        self._permissions.check(who, file, SEARCH)
-
-    def keep(self, call: Notification) -> None:
+    def keep(self, now: Identity, call: Notification, keeps: int) -> None:
         """prctl(2) with PR_SET_KEEPCAPS, which the kernel goes on with."""
-        now = self._identities.of(call.pid)
-        new = with_capabilities(now, bool(call.arguments[1]))
-        self._become(call, now, new)
+        self._become(call, now, with_capabilities(now, bool(keeps)))
 
     def _become(self, call: Notification, now: Identity, new: Identity) -> None:
         # One that no longer waits was killed, and its number may be that of another one.
         if new != now and self._notifications.valid(call):
             self._identities.give(call.pid, new)
 
-    def root(self, call: Notification, directory: int, address: int) -> None:
-        """chroot(2), which the kernel goes on with for root."""
+    def check_root(self, who: Identity, place: FilePlace) -> None:
+        """chroot(2), which is for root alone."""
+        self.check_entering(who, place)
+        raise refused(errno.EPERM)
 
-        def check(who: Identity) -> None:
-            path = self._processes.read_path(call.pid, address)
-            self._check_entering(who, call, directory, path)
-            raise refused(errno.EPERM)
-
-        self._permissions.judge(self._identities.of(call.pid), check)
+    def root(self, _who: Identity, _call: Notification, _place: FilePlace) -> None:
+        """The same, which the kernel goes on with."""
         self._processes.rooted = True
         self._permissions.forget()

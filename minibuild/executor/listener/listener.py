@@ -11,12 +11,16 @@ more power than the step has over its own files. See seccomp_unotify(2).
 
 import errno
 import struct
+from collections.abc import Callable
+from typing import Any
 
-from minibuild.executor.listener.answers import OF_USERS, Handler, guarding, looking, making, owning
+from minibuild.executor.listener.answers import CallAnswer, guarding, looking, making, owning
+from minibuild.executor.listener.arguments import ReadArguments, reader
 from minibuild.executor.listener.calls import this_machine
 from minibuild.executor.listener.creations import CreatingCalls, Sent
-from minibuild.executor.listener.guards import GuardedCalls
+from minibuild.executor.listener.guards import Guards
 from minibuild.executor.listener.identities import Identities
+from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.ids import IdCalls
 from minibuild.executor.listener.inside import Inside
 from minibuild.executor.listener.looks import StatCalls
@@ -28,16 +32,19 @@ from minibuild.executor.listener.notifications import (
 )
 from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.owners import ChownCalls
-from minibuild.executor.listener.permissions import Permissions
+from minibuild.executor.listener.permissions import NotJudged, Permissions
 from minibuild.executor.listener.process import Processes
 from minibuild.executor.wire import Watching
 from minibuild.linux.recorded import Records
+
+_OF_KERNEL: tuple[CallAnswer, ReadArguments] = CallAnswer(""), lambda _: ()
+"""Calls of programs for another machine may have numbers that are not known here."""
 
 
 class StepListener:
     """Answers the calls of one step, until it has ended."""
 
-    __slots__ = ("_handlers", "_identities", "_looking", "_notifications", "_of_users")
+    __slots__ = ("_answers", "_identities", "_notifications", "_permissions")
 
     def __init__(
         self, fd: int, stderr: int, inside: Inside, records: Records, watching: Watching
@@ -47,24 +54,20 @@ class StepListener:
         self._notifications = notifications = Notifications(fd)
         processes = Processes(rooted=watching.rooted)
         owned = Owned(records, inside, special=watching.special)
-        identities = Identities()
-        permissions = Permissions(processes, owned, guarded=watching.guarded)
-        ours = (notifications, processes, identities, owned, permissions)
-        looks = looking(StatCalls(machine, *ours))
-        guards = guarding(GuardedCalls(*ours))
+        self._identities = identities = Identities()
+        self._permissions = permissions = Permissions(processes, owned, guarded=watching.guarded)
+        ours = (notifications, processes, owned, permissions)
+        nodes = DeviceCalls(inside.root_fd, stderr, *ours)
         known = {
-            **looks,
-            **making(DeviceCalls(inside.root_fd, stderr, *ours), CreatingCalls(*ours)),
-            **owning(ChownCalls(*ours), IdCalls(*ours)),
-            **guards,
+            **looking(StatCalls(machine, *ours), permissions),
+            **making(nodes, CreatingCalls(*ours), permissions),
+            **owning(ChownCalls(*ours), IdCalls(identities, *ours), permissions),
+            **guarding(Guards(*ours)),
         }
-        self._identities = identities
-        self._handlers: dict[int, Handler] = {
-            kind: known[name] for kind, name in machine.calls.items()
+        self._answers: dict[int, tuple[CallAnswer, ReadArguments]] = {
+            kind: (known[name], reader(known[name].words, processes, known[name].meant))
+            for kind, name in machine.calls.items()
         }
-        self._looking = {kind for kind, name in machine.calls.items() if name in looks}
-        of_users = OF_USERS | guards.keys()
-        self._of_users = {kind for kind, name in machine.calls.items() if name in of_users}
 
     def serve(self) -> None:
         """Take one call after the other."""
@@ -77,20 +80,36 @@ class StepListener:
                 return
 
     def _answer(self, call: Notification) -> None:
-        kind, result = call.kind, None
-        if kind in self._of_users and self._identities.alone:
-            self._notifications.answer(call, None)
-            return
-        handler = self._handlers.get(kind)
+        answer, read = self._answers.get(call.kind, _OF_KERNEL)
+        result = None
         try:
-            if handler is not None:
-                result = handler(call)
+            if answer.changes:
+                self._permissions.forget()
+            who = self._identities.of(call.pid)
+            if not answer.of_users or who is not self._identities.first:
+                arguments = read(call)
+                if answer.check is not None and not who.overrides:
+                    _check(answer.check, who, arguments)
+                if answer.act is not None:
+                    result = answer.act(who, call, *arguments)
         except Sent:
             return
+        except NotJudged:
+            pass
         except OSError as error:
-            # Whatever else is wrong with a look, the kernel says it.
-            if kind not in self._looking or error.errno == errno.EACCES:
+            if not answer.looks or error.errno == errno.EACCES:
                 result = -(error.errno or errno.EPERM)
         except (LookupError, ValueError, OverflowError, struct.error):
             pass  # /proc says half of it: the process is about to end, or hides something.
         self._notifications.answer(call, result)
+
+
+def _check(check: Callable[..., object], who: Identity, arguments: tuple[Any, ...]) -> None:
+    """Raise `PermissionError` if a user is refused. What else is wrong with a call is found out
+    when it is done, by us or by the kernel."""
+    try:
+        check(who, *arguments)
+    except PermissionError:
+        raise
+    except OSError:
+        pass

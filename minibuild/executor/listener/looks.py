@@ -8,13 +8,13 @@ whether the file has a record at all: that takes one call, by its path.
 import os
 from typing import Any
 
-from minibuild.executor.listener import process
 from minibuild.executor.listener.calls import Machine, packed_stat, packed_statx
+from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
+from minibuild.executor.listener.process import FilePlace
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.recorded import takes_attributes
-from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
 
 class StatCalls(IdentityCalls):
@@ -28,47 +28,28 @@ class StatCalls(IdentityCalls):
 
     def stat(
         self,
+        _: Identity,
         call: Notification,
-        directory: int,
-        address: int,
+        place: FilePlace,
         into: int,
-        flags: int = 0,
         *,
         extended: bool = False,
     ) -> int | None:
         """Any of them, as fstatat(2); `extended` is for the result of statx(2)."""
         processes = self._processes
-        path = processes.read_path(call.pid, address) if address else ""
-        if path and not self._identities.alone:
-            permissions, follow = self._permissions, not flags & AT_SYMLINK_NOFOLLOW
-            who = self._identities.of(call.pid)
-            there = permissions.judge(
-                who, permissions.find, call.pid, directory, path, follow=follow
-            )
-            if there is None and not who.overrides:
-                return None
-        if not processes.rooted:
+        if not processes.rooted or not place.path:
             # Without a path it is the open file that is meant, if anything.
-            name = processes.path(call.pid, directory, path) if path else ""
-            follow = not path or not flags & AT_SYMLINK_NOFOLLOW
-            file = name or process.base(call.pid, directory)
+            file = processes.path(place)
+            follow = not place.path or place.follow
             if self._owned.shown_as_it_is(file, follow=follow):
                 return None
             found = os.stat(file, follow_symlinks=follow)
             if takes_attributes(found.st_mode):  # All others have to be open.
                 seen = self._owned.seen(found, file, -1)
                 return self._show(call, found, seen, into, extended=extended)
-        with closing_fd(processes.open_at(call.pid, directory, path, flags)) as fd:
+        with closing_fd(processes.open(place)) as fd:
             seen = self._owned.seen(found := os.stat(fd), f"self/fd/{fd}", fd)
             return self._show(call, found, seen, into, extended=extended)
-
-    def fstat(self, call: Notification, number: int, into: int) -> int | None:
-        """fstat(2)."""
-        target = process.base(call.pid, number)
-        if self._owned.shown_as_it_is(target, follow=True):
-            return None
-        found = os.stat(target)
-        return self._show(call, found, self._owned.seen(found, target, -1), into, extended=False)
 
     def _show(
         self,

@@ -11,9 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.executor.listener import process
+from minibuild.executor.listener.identity import Identity
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.permissions import refused
+from minibuild.executor.listener.process import FilePlace
 from minibuild.linux import device
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.console import visible
@@ -35,20 +37,19 @@ class DeviceCalls(IdentityCalls):
         self._said = False
 
     def make(
-        self, call: Notification, directory: int, address: int, mode: int, number: int
+        self, who: Identity, call: Notification, place: FilePlace, mode: int, number: int
     ) -> int | None:
         """mknodat(2)."""
         kind = stat.S_IFMT(mode)
         status = process.status(call.pid)
-        if self._identities.of(call.pid).user.effective:
+        if who.user.effective:
             raise refused(errno.EPERM)
         may = int(status["CapEff"], 16) >> _CAP_MKNOD & 1
-        path = self._processes.read_path(call.pid, address)
         # 0:0 is how overlayfs marks a deletion: no process may make that in a rootfs, not even
         # root's.
-        if not may or not process.names_entry(path) or (kind == stat.S_IFCHR and not number):
+        if not may or not place.names_entry or (kind == stat.S_IFCHR and not number):
             return None
-        parent_fd, name = self._processes.open_parent(call.pid, directory, path)
+        parent_fd, name = self._processes.open_parent(place)
         with closing_fd(parent_fd):
             if not self._notifications.valid(call):
                 return None
@@ -59,7 +60,7 @@ class DeviceCalls(IdentityCalls):
             if uid or gid:
                 os.fchown(fd, uid, gid)
             os.fchmod(fd, stat.S_IMODE(mode) & ~int(status["Umask"], 8))
-        self._say(path)
+        self._say(place.path)
         return 0
 
     def _say(self, path: str) -> None:

@@ -8,11 +8,11 @@ the file into the upper layer), and refuses what it would refuse. What was wante
 import errno
 import os
 
-from minibuild.executor.listener import process
 from minibuild.executor.listener.identity import KEEP, Identity, may_give
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.permissions import WRITE, refused
+from minibuild.executor.listener.process import FilePlace
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from minibuild.linux.xattr import RECORDS
@@ -24,48 +24,37 @@ class ChownCalls(IdentityCalls):
     __slots__ = ()
 
     def chown(
-        self, call: Notification, directory: int, address: int, uid: int, gid: int, flags: int = 0
+        self, who: Identity, call: Notification, place: FilePlace, uid: int, gid: int
     ) -> int | None:
-        """fchownat(2)."""
-        path = self._processes.read_path(call.pid, address)
-        if flags & KEEP & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
+        """fchownat(2), fchown(2)."""
+        if place.flags & KEEP & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
             raise refused(errno.EINVAL)
-        find, follow = self._permissions.find, not flags & AT_SYMLINK_NOFOLLOW
-        who = self._identities.of(call.pid)
-        self._permissions.judge(who, find, call.pid, directory, path, follow=follow)
-        with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
-            return self._give(call, fd, uid, gid)
+        with closing_fd(self._processes.open(place)) as fd:
+            return self._give(who, call, fd, uid, gid)
 
-    def fchown(self, call: Notification, number: int, uid: int, gid: int) -> int | None:
-        """fchown(2)."""
-        with closing_fd(process.open_file(call.pid, number)) as fd:
-            return self._give(call, fd, uid, gid)
+    def check_attribute(self, who: Identity, place: FilePlace, name: str) -> None:
+        """setxattr(2), removexattr(2)."""
+        if name in RECORDS:
+            return
+        file = self._permissions.find(who, place)
+        if name.startswith("user."):
+            self._permissions.check(who, file, WRITE)
+        elif name.startswith("system."):
+            self._permissions.check_change(who, file)
+        else:
+            raise refused(errno.EPERM)
 
     def attribute(
-        self, call: Notification, directory: int, address: int, name_address: int, flags: int = 0
+        self, _who: Identity, _call: Notification, _place: FilePlace, name: str
     ) -> int | None:
-        """setxattr(2), removexattr(2): that in which owners are recorded is ours, though programs
-        find it and copy it (`cp -a`). All others the kernel goes on with, if the user may."""
-        name = self._processes.read_path(call.pid, name_address)
-        if name in RECORDS:
-            return 0
+        """The same: that in which owners are recorded is ours, though programs find it and copy it
+        (`cp -a`). All others the kernel goes on with."""
+        return 0 if name in RECORDS else None
 
-        def check(who: Identity) -> None:
-            file = self._file(call, who, directory, address, flags)
-            if name.startswith("user."):
-                self._permissions.check(who, file, WRITE)
-            elif name.startswith("system."):
-                self._permissions.check_change(who, file)
-            else:
-                raise refused(errno.EPERM)
-
-        self._permissions.judge(self._identities.of(call.pid), check)
-        return None
-
-    def _give(self, call: Notification, fd: int, uid: int, gid: int) -> int | None:
+    def _give(self, who: Identity, call: Notification, fd: int, uid: int, gid: int) -> int | None:
         uid, gid = uid & KEEP, gid & KEEP
         before = self._owned.owner(fd)
-        if not may_give(self._identities.of(call.pid), before, uid, gid):
+        if not may_give(who, before, uid, gid):
             raise refused(errno.EPERM)
         if not self._notifications.valid(call):
             return None

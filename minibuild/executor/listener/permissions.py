@@ -10,15 +10,13 @@ directory meanwhile can get past. What is in /proc, and devices, the kernel alon
 import errno
 import os
 import stat
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
 
+from minibuild.executor.listener.arguments import OpenHow
 from minibuild.executor.listener.identity import Identity, may_access, may_change
 from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.process import Processes, base
+from minibuild.executor.listener.process import FilePlace, Processes
+from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
-_Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
 READ, WRITE, SEARCH = 4, 2, 1
 _WANTED = (READ, WRITE, READ | WRITE, READ | WRITE)
 """By the last two bits of what open(2) gets."""
@@ -57,42 +55,22 @@ class Permissions:
         except OSError:
             self._proc = -1
 
-    def judge(
-        self,
-        who: Identity,
-        check: Callable[Concatenate[Identity, _Given], _Result],
-        /,
-        *given: _Given.args,
-        **named: _Given.kwargs,
-    ) -> _Result | None:
-        """What a check says, which raises `PermissionError` if `who` is refused. Root never is, and
-        what else is wrong with a call is left to the kernel."""
-        if who.overrides:
-            return None
-        try:
-            return check(who, *given, **named)
-        except PermissionError:
-            raise
-        except OSError:
-            return None
-
     def forget(self) -> None:
         """A mode, an owner or a name changes: ways that were open may no longer be."""
         self._open.clear()
 
-    def find(
-        self, who: Identity, pid: int, directory: int, path: str, *, follow: bool = True
-    ) -> PathStat:
+    def find(self, who: Identity, place: FilePlace, *_: int) -> PathStat:
         """What a path of a process leads to. Raises `PermissionError` for a directory that may not
         be searched, and any other `OSError` for what is not there, or is not ours to judge."""
+        path, follow = place.path, place.follow
         folder, slash, name = path.rpartition("/")
         if slash and (at := self._open.get(folder)) and name not in ("", ".", ".."):
             there = f"{at}/{name}"
             found = os.lstat(there)
             if not follow or not stat.S_ISLNK(found.st_mode):
                 return there, found
-        root = f"{pid}/root" if self._processes.rooted else ""
-        start = root if path.startswith("/") else base(pid, directory)
+        root = f"{place.pid}/root" if self._processes.rooted else ""
+        start = root if path.startswith("/") else place.base
         return self._walk(who, root, start, path, follow=follow)
 
     def _walk(self, who: Identity, root: str, at: str, path: str, *, follow: bool) -> PathStat:
@@ -142,28 +120,30 @@ class Permissions:
         if not may_change(who, self._owned.owner_at(*file)):
             raise refused(errno.EPERM)
 
-    def parent(self, who: Identity, pid: int, directory: int, path: str) -> tuple[PathStat, str]:
+    def parent(self, who: Identity, place: FilePlace) -> tuple[PathStat, str]:
         """The directory in which a path ends, and the name there."""
-        parent, slash, name = path.rstrip("/").rpartition("/")
-        return self.find(who, pid, directory, parent + slash), name
+        parent, slash, name = place.path.rstrip("/").rpartition("/")
+        return self.find(who, place.with_path(parent + slash)), name
 
-    def check_making(self, who: Identity, pid: int, directory: int, path: str) -> None:
+    def check_making(self, who: Identity, place: FilePlace, *_: int | str) -> None:
         """The same for a new entry. That it is there already is another error, and goes first."""
-        parent, name = self.parent(who, pid, directory, path)
+        parent, name = self.parent(who, place)
         self.check(who, parent, SEARCH)
         try:
             os.lstat(f"{parent[0]}/{name}")
         except FileNotFoundError:
             self.check(who, parent, WRITE | SEARCH)
 
-    def check_open(self, who: Identity, pid: int, directory: int, path: str, flags: int) -> None:
+    def check_open(self, who: Identity, place: FilePlace, how: OpenHow) -> None:
         """The same for open(2)."""
-        last = not flags & os.O_NOFOLLOW and flags & _ITSELF != _ITSELF
+        flags = how.flags
+        if flags & os.O_NOFOLLOW or flags & _ITSELF == _ITSELF:
+            place = FilePlace(place.pid, place.directory, place.path, AT_SYMLINK_NOFOLLOW)
         try:
-            file = self.find(who, pid, directory, path, follow=last)
+            file = self.find(who, place)
         except FileNotFoundError:
             if flags & os.O_CREAT:
-                self.check_making(who, pid, directory, path)
+                self.check_making(who, place)
             return
         if flags & _ITSELF == _ITSELF:
             return  # That is another error.
