@@ -22,7 +22,7 @@ SATELLITES = {
     "minibuild.record": "minibuild/builder.py",
     "minibuild.remotecache": "minibuild/builder.py",
     "minibuild.registry.push": "minibuild/exporter/image.py",
-    "minibuild.imagetools": "minibuild/exporter/squash.py",
+    "minibuild.imagetools": "minibuild/exporter/assemble.py",
     "minibuild.buildkit": "minibuild/frontend/subrequests.py",
     "minibuild.lab": None,
     "minibuild.serve": None,

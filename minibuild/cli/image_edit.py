@@ -24,15 +24,13 @@ from minibuild.image.store import ImageStore
 from minibuild.imagetools.edit import (
     Image,
     each_image,
-    entries_below,
     layer_for,
     read_image,
-    without_layers,
     write_image,
 )
 from minibuild.imagetools.index import IndexBuilder
 from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
-from minibuild.imagetools.squash import squash_layers
+from minibuild.imagetools.squash import squashed
 from minibuild.layer.compress import compression_of
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
@@ -231,13 +229,10 @@ def _squashed(
 ) -> Descriptor:
     """The image with its layers from number `keep` on as one."""
     kind = compression_of(image.layers[-1].media_type) if image.layers else "gzip"
-    made = squash_layers(place.images.content, image.layers, keep, kind)
-    layers = (*image.layers[:keep], layer_for(image, made))
-    seam = entries_below(image.history, keep)
-    comment = f"{len(image.layers) - keep} layers in one"
-    last = {"created": image.config.get("created", ""), "created_by": created_by}
-    history = [*image.history[:seam], *without_layers(image.history[seam:])]
-    return write_image(blobs, image, layers, [*history, {**last, "comment": comment}])
+    entry = {"created": image.config.get("created", ""), "created_by": created_by}
+    content = place.images.content
+    made, history = squashed(content, image.layers, image.history, keep, kind, entry)
+    return write_image(blobs, image, (*image.layers[:keep], layer_for(image, made)), history)
 
 
 def _index_flags(made: Parser) -> None:

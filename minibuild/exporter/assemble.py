@@ -7,7 +7,7 @@ Read next: `oci.config`, `bundle`.
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import UsageError
@@ -16,7 +16,13 @@ from minibuild.exporter.result import ImageView, OutputContext
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
-from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
+from minibuild.oci.config import (
+    AssembledImage,
+    ImageLayer,
+    assemble,
+    complete_history,
+    store_documents,
+)
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.session.request import Output
@@ -78,14 +84,22 @@ def _squashed(
     config: ImageConfig,
     options: ImageOptions,
 ) -> tuple[list[ImageLayer], tuple[History, ...]]:
-    """The layers of the base, and one for all that is above them."""
-    from minibuild.exporter.squash import squashed
+    """The layers of the base, which stay shared, and one for all that is above them: what one step
+    wrote and a later one removed is gone then."""
+    from minibuild.imagetools.squash import squashed
 
     keep = 0
     while keep < len(result) and result[keep] in target.solved.base:
         keep += 1
+    if len(layers) - keep < 2:
+        return dated, config.history
     content, kind = target.build.worker.content, options.compression or "gzip"
-    return squashed(content, layers, dated, keep, config.history, kind, options.epoch)
+    entries = complete_history(config.history, dated, options.epoch)
+    entry = {"created_by": "minibuild build --squash"}
+    made, history = squashed(content, layers, entries, keep, kind, entry)
+    descriptor = made.descriptor._replace(annotations=dated[-1].descriptor.annotations)
+    top = ImageLayer(made.diff_id, descriptor, dated[-1].created)
+    return [*dated[:keep], top], tuple(cast(list[History], history))
 
 
 def _layers(

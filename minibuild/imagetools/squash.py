@@ -8,9 +8,11 @@ Files that share an inode stay links to the first of them. Read next: `edit`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from minibuild.image.listing import Tree, TreeEntry, add_layer, entries_of
+from minibuild.imagetools.edit import entries_below, without_layers
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.writer import LayerWriter
@@ -18,6 +20,23 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 
 _Names = dict[int, dict[int, list[str]]]
+
+
+def squashed(
+    content: ContentStore,
+    layers: Sequence[Layer],
+    history: Sequence[Mapping[str, Any]],
+    keep: int,
+    compression: Compression,
+    entry: Mapping[str, str],
+) -> tuple[Layer, list[Mapping[str, Any]]]:
+    """One layer for all but the lowest `keep`; and the history with it, whose entries all stay.
+    `entry` is the new one."""
+    made = squash_layers(content, layers, keep, compression)
+    seam = entries_below(history, keep)
+    comment = f"{len(layers) - keep} layers in one"
+    after = without_layers(history[seam:])
+    return made, [*history[:seam], *after, {**entry, "comment": comment}]
 
 
 def squash_layers(
