@@ -58,6 +58,17 @@ def assignment(text: str, flag: str) -> tuple[str, str | None]:
     return key, value if equals else None
 
 
+def assignments(texts: list[str], flag: str) -> dict[str, str]:
+    """Several of these, all with a value."""
+    found = {}
+    for text in texts:
+        key, value = assignment(text, flag)
+        if value is None:
+            raise UsageError(f"--{flag} {text}: it must be {text}=VALUE")
+        found[key] = value
+    return found
+
+
 def insist_on_text(value: str, what: str) -> None:
     """Refuse bytes that are no UTF-8: the config of an image is JSON, which cannot say them."""
     try:

@@ -20,6 +20,9 @@ from minibuild.progress.trace import Renderer
 from minibuild.session.environment import Environment
 from minibuild.startup.tuples import NamedTuple
 
+NO = 1
+"""The exit code of a command that asks something, if the answer is no: as that of diff(1)."""
+
 
 class Session(NamedTuple):
     """What a command gets beside its options: who calls, where state is, where to write. A signal

@@ -7,7 +7,7 @@ nothing but documents is transferred. Read next: `minibuild.imagetools.reconfigu
 
 import argparse
 
-from minibuild.buildflags.attributes import assignment
+from minibuild.buildflags.attributes import assignments
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_edit import ImageAccess, edit_flags, edited
 from minibuild.cli.parser import Parser
@@ -39,7 +39,7 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
-    changes, annotations = _changes(options), _pairs(options.annotation, "annotation")
+    changes, annotations = _changes(options), assignments(options.annotation, "annotation")
     if changes == Changes() and not annotations:
         raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
 
@@ -63,9 +63,9 @@ def _run(options: argparse.Namespace, session: Session) -> None:
 
 def _changes(options: argparse.Namespace) -> Changes:
     return Changes(
-        env=_pairs(options.env, "env"),
+        env=assignments(options.env, "env"),
         without_env=tuple(options.unset_env),
-        labels=_pairs(options.label, "label"),
+        labels=assignments(options.label, "label"),
         without_labels=tuple(options.unset_label),
         user=options.user,
         workdir=_absolute(options.workdir, "workdir") if options.workdir else options.workdir,
@@ -75,16 +75,6 @@ def _changes(options: argparse.Namespace) -> Changes:
         ports=tuple(_port(text) for text in options.expose),
         volumes=tuple(_absolute(text, "volume") for text in options.volume),
     )
-
-
-def _pairs(texts: list[str], flag: str) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        key, value = assignment(text, flag)
-        if value is None:
-            raise UsageError(f"--{flag} {text}: it must be {text}=VALUE")
-        found[key] = value
-    return found
 
 
 def _words(text: str | None, flag: str) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from minibuild.attest.statement import attestations_of
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import chosen, find, open_images
 from minibuild.cli.table import one_line, short_id, table
@@ -29,7 +29,6 @@ from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor
 from minibuild.progress.quantity import bytes_text
 
-DIFFERENT = 1
 _SHOWN_FILES = 200
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
@@ -98,7 +97,7 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     most = len(files) if options.all else _SHOWN_FILES
     data = _as_data(old, new, common, files, values)
     session.say_result(options, data, _told(old, new, common, files, values, most))
-    return DIFFERENT if differs or layers_differ else 0
+    return NO if differs or layers_differ else 0
 
 
 def image_of(images: ImageStore, word: str, platform: Platform) -> Image:

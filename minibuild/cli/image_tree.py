@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from minibuild.buildflags.sizes import size_bytes
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
@@ -25,7 +25,6 @@ from minibuild.progress.quantity import bytes_text
 from minibuild.record.made import build_of, layers_of
 from minibuild.record.records import BuildRecords
 
-TOO_MUCH = 1
 _SHOWN = 10
 _CELLS = 60
 
@@ -59,7 +58,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         return 0
     hidden = f"{bytes_text(used.hidden_bytes)} ({percent(used):.1f} %)"
     session.tell(f"{hidden} are hidden, more than --max-waste={options.max_waste} allows")
-    return TOO_MUCH
+    return NO
 
 
 def _limit(text: str) -> Callable[[ImageUsage], bool]:

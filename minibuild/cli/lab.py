@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 
 from minibuild.cli import lab_build, lab_text
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError, UsageError
@@ -21,8 +21,6 @@ from minibuild.lab.exhibit import Exhibit
 from minibuild.lab.exhibit_builder import show
 from minibuild.rootless.enter import enter
 from minibuild.session.registries import registry_access
-
-UNEXPECTED = 1
 
 
 def _flags(made: Parser) -> None:
@@ -82,7 +80,7 @@ def _perform(exhibit: Exhibit, options: argparse.Namespace, session: Session) ->
         pages.write(lab_text.parts(shown, kept=options.keep))
     if shown.seen.unable:
         return HostError.exit_code
-    return 0 if shown.as_expected else UNEXPECTED
+    return 0 if shown.as_expected else NO
 
 
 class Pages:

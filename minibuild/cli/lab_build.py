@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from minibuild.buildflags.attributes import assignments
 from minibuild.buildflags.request import build_request
-from minibuild.cli.command import Session
+from minibuild.cli.command import NO, Session
 from minibuild.cli.lab_text import fate_data, fate_words, merge_data, merge_lines, short
 from minibuild.cli.table import table
 from minibuild.errors import StepFailed, UsageError
@@ -22,7 +23,6 @@ from minibuild.rootless.enter import enter
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.defects import defect_named
 
-DIFFERENT = 1
 _DEFECT = "whiteout-hardlink"
 _SHOWN = 40
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     session.say_result(options, _as_data(found, kept=options.keep), lines)
     if found.with_fix.error:
         return StepFailed.exit_code
-    return DIFFERENT if found.differs else 0
+    return NO if found.differs else 0
 
 
 def _request(options: argparse.Namespace, session: Session) -> BuildRequest:
@@ -49,18 +49,9 @@ def _request(options: argparse.Namespace, session: Session) -> BuildRequest:
             hint="`minibuild lab` lists the exhibits; a path names a Dockerfile",
         )
     folder, file = (path, "") if os.path.isdir(path) else (os.path.dirname(path), path)
-    asked = {"file": file, "target": options.target, "build_args": _arguments(options.build_arg)}
+    build_args = assignments(options.build_arg, "build-arg")
+    asked = {"file": file, "target": options.target, "build_args": build_args}
     return build_request(folder, {k: v for k, v in asked.items() if v}, session.environment)
-
-
-def _arguments(words: list[str]) -> dict[str, str]:
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not name or not equals:
-            raise UsageError(f"invalid --build-arg {word!r}", hint="write it NAME=VALUE")
-        found[name] = value
-    return found
 
 
 # --- As text ---

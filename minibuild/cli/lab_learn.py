@@ -10,15 +10,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import table
 from minibuild.course.catalogue import EXERCISES, exercise
 from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
 from minibuild.errors import UsageError, os_errors_as
-
-WRONG = 1
 
 
 def _lesson_flags(made: Parser) -> None:
@@ -87,7 +85,7 @@ def _check(options: argparse.Namespace, session: Session) -> int:
     made = [found._asdict() for found in findings]
     data = {"lesson": wanted.number, "right": right, "findings": made}
     session.say_result(options, data, _told(wanted, findings, right=right))
-    return 0 if right else WRONG
+    return 0 if right else NO
 
 
 def _told(wanted: Exercise, findings: Sequence[Requirement], *, right: bool) -> list[str]:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
@@ -23,7 +23,6 @@ from minibuild.snapshot.defects import policy_for
 from minibuild.snapshot.upperdir import UpperEntry
 from minibuild.worker.worker import open_worker
 
-DIFFERENT = 1
 _LETTERS = {"char device": "c", "block device": "b", "symlink": "l", "fifo": "p", "socket": "s"}
 
 
@@ -60,7 +59,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     session.say_result(options, _as_data(trial), _told(trial))
     if trial.unable:
         return HostError.exit_code
-    return 0 if trial.agrees else DIFFERENT
+    return 0 if trial.agrees else NO
 
 
 def why_no_snapshots() -> str:

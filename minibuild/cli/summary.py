@@ -8,6 +8,7 @@ import os
 
 from minibuild.cli.table import one_line, short_id
 from minibuild.graph.platform import host_platform, matches
+from minibuild.graph.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
 from minibuild.session.request import BuildRequest, BuildResult, BuiltImage
 
@@ -22,10 +23,8 @@ def summary(request: BuildRequest, result: BuildResult, seconds: float) -> list[
         lines += ["", *_image(image, result, several=len(result.images) > 1)]
     if stored and any(matches(host_platform(), image.platform) for image in result.images):
         if result.tags:
-            lines += [
-                "",
-                f"run a command in it:  minibuild run {_familiar(result.tags[0])} COMMAND",
-            ]
+            name = parse_reference(result.tags[0]).familiar
+            lines += ["", f"run a command in it:  minibuild run {name} COMMAND"]
         else:
             lines += ["", "give it a name to find it again and to run it:  build with -t NAME"]
     lines += _written(request)
@@ -43,7 +42,7 @@ def _image(image: BuiltImage, result: BuildResult, *, several: bool) -> list[str
     lines = []
     if several:
         lines.append(f"platform  {image.platform}")
-    lines += [f"image     {_familiar(tag)}" for tag in result.tags]
+    lines += [f"image     {parse_reference(tag).familiar}" for tag in result.tags]
     lines.append(f"digest    {image.digest}")
     count = len(image.layers)
     lines.append(f"size      {bytes_text(total)} in {count} layer{'s' if count != 1 else ''}")
@@ -70,8 +69,3 @@ def _written(request: BuildRequest) -> list[str]:
         for output in request.outputs
         if (dest := os.fspath(output.dest)) not in ("", "-") and not dest.startswith("/dev/fd/")
     ]
-
-
-def _familiar(name: str) -> str:
-    """A name as people write it."""
-    return name.removeprefix("docker.io/").removeprefix("library/")

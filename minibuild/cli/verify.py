@@ -18,7 +18,7 @@ from minibuild.cli import errors
 from minibuild.cli.build import run as run_build
 from minibuild.cli.build_flags import add_build_flags
 from minibuild.cli.catalogue import parser_of
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.verdict import compare, tell
 from minibuild.errors import BuildError, UsageError
@@ -27,7 +27,6 @@ from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
 from minibuild.session.scratch import scratch_folder
 
-DIFFERENT = 1
 DEFAULT_EPOCH = "315532800"
 """1980-01-01, the first day that zip archives can have, if no other is given. Every file of a
 context is younger, so no time of it gets into the image."""
@@ -90,7 +89,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
             return code
         verdict = compare(*places)
         session.say_lines(tell(verdict, epoch))
-    return DIFFERENT if verdict.differs else 0
+    return NO if verdict.differs else 0
 
 
 def _child(

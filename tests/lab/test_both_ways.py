@@ -131,5 +131,5 @@ def test_what_is_kept(lab: Cli) -> None:
 def test_words_that_make_no_sense(lab: Cli) -> None:
     assert "no file" in lab("lab", "./nowhere", code=2).stderr
     assert "there is no defect 'x'" in lab("lab", STORY, "--defect=x", code=2).stderr
-    assert "NAME=VALUE" in lab("lab", STORY, "--build-arg=x", code=2).stderr
+    assert "it must be x=VALUE" in lab("lab", STORY, "--build-arg=x", code=2).stderr
     assert "for a Dockerfile" in lab("lab", "type-mask", "--defect=type-mask", code=2).stderr
