@@ -325,7 +325,7 @@ def test_a_reader_that_leaves_early_leaves_nothing_behind(lab: Cli) -> None:
     process = lab.start("lab", "owner-last")
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("RUN mkfifo"):
+        if line == "the Dockerfile\n":
             break
     process.stdout.close()
     process.stdout = None
