@@ -31,7 +31,6 @@ from minibuild.snapshot.api import (
     MergePolicy,
     SnapshotID,
 )
-from minibuild.snapshot.merge import can_stand_on
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.solver.solver import Results, Solver
 from minibuild.source.source import Sources
@@ -143,26 +142,14 @@ class _Watched:
                 )
                 made = merged.snapshot
             finally:
-                own = tuple(_of_diffs(self._snapshots, parent, fates))
+                # A snapshotter of full copies begins with the base, which is not to be seen.
+                own = tuple(fate for fate in fates if fate.diff >= 0)
                 call = MergeCall(parent, tuple(lowerdirs), tuple(diffs), fates=own, snapshot=made)
                 self.calls.append(call)
         return merged
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._snapshots, name)
-
-
-def _of_diffs(
-    snapshots: Snapshotter, base: SnapshotID | None, fates: Sequence[Applied]
-) -> Iterator[Applied]:
-    """The fates of what was merged. A snapshotter of full copies begins with all of the base, as
-    one more diff, and that is not what is to be seen."""
-    copies = base is not None and not can_stand_on(snapshots, base)
-    for fate in fates:
-        if not copies:
-            yield fate
-        elif fate.diff:
-            yield fate._replace(diff=fate.diff - 1)
 
 
 class _Names:

@@ -19,7 +19,7 @@ from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.oci.transfer import copy_image
 from minibuild.snapshot.api import Applied, Diff
 from minibuild.snapshot.snapshotter import Snapshotter
-from minibuild.snapshot.trace import trace_diff, trace_merge
+from minibuild.snapshot.trace import chain, trace_diff, trace_merge
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker, open_worker
@@ -92,11 +92,7 @@ def _links(
     snapshots: Snapshotter, diffs: list[Diff], number: int
 ) -> tuple[dict[str, list[Applied]], str]:
     """What is done to each path of a diff, and in which merge."""
-    count, parent = 0, None
-    for diff in diffs:
-        if diff.lower != parent:
-            break
-        count, parent = count + 1, diff.upper
+    count, _ = chain(diffs)
     acts: dict[str, list[Applied]] = {}
     if number < count or diffs[number].lower == diffs[number].upper:
         below = f"layer {number - 1}" if number else "nothing"

@@ -125,7 +125,8 @@ class Applied(NamedTuple):
     `action` is `linked`, `copied`, `made` (a directory), `kept` (one that was there takes the
     metadata), `opaque` (one that hides what is below), `removed`, `whiteout`, or `skipped`: a
     deletion of what is not there. `reason` says why it was not something else; `diff` is the
-    position of the diff among those that were applied. `type` is that of the change.
+    position of the diff among those that were applied, or -1 for the parent, where that is applied
+    as well (see `merge.by_hardlinks`). `type` is that of the change.
     """
 
     path: str

@@ -73,7 +73,7 @@ class Applier:
         self._link_files = link
         self._owners = owners
         self._source_owners: Records | None = None
-        self._diffs = 0
+        self._position = 0
         self._applied: dict[int, str] = {}
         self._copier = Copier(cancelled)
         self._linked = 0
@@ -84,9 +84,9 @@ class Applier:
         """What was done so far."""
         return Counts(self._linked, self._copied)
 
-    def apply(self, changes: Iterable[Change], owners: Records | None = None) -> None:
-        """Apply one diff. `owners` are the records of what it is made from."""
-        self._applied = {}
+    def apply(self, changes: Iterable[Change], owners: Records | None = None, at: int = 0) -> None:
+        """Apply the diff at a position. `owners` are the records of what it is made from."""
+        self._applied, self._position = {}, at
         self._source_owners = owners
         owners, defect = self._owners, self._defect
         with (
@@ -98,7 +98,6 @@ class Applier:
                 raise_if_cancelled(self._cancelled, "putting a tree together")
                 self._apply(tree, merged, change)
             tree.finish()
-        self._diffs += 1
 
     def _apply(self, tree: TreeWriter, merged: list[tuple[str, ...]], change: Change) -> None:
         """Apply one change. `merged` has the directories below for each that the writer is in."""
@@ -252,7 +251,7 @@ class Applier:
     def _tell(self, change: Change, action: str, reason: str = "") -> None:
         if self._policy.trace is not None:
             kind, path, source, _, type = change
-            self._policy.trace(Applied(path, kind, action, source, reason, self._diffs, type))
+            self._policy.trace(Applied(path, kind, action, source, reason, self._position, type))
 
 
 def _in_the_way() -> FileExistsError:

@@ -195,8 +195,9 @@ def by_hardlinks(
     reason: str,
 ) -> Merged:
     """A new snapshot on `parent` with the diffs applied; a failure leaves nothing behind."""
+    first = 0
     if parent is not None and not can_stand_on(snapshotter, parent):
-        diffs, parent = [Diff(None, parent), *diffs], None
+        diffs, parent, first = [Diff(None, parent), *diffs], None, -1
     below = view_of(snapshotter, parent)
     merged = snapshotter.create(parent, merged=True)
     layer_dir = snapshotter.layer_dir(merged)
@@ -205,9 +206,9 @@ def by_hardlinks(
             entry.inherit_root(below.dirs[0], layer_dir)
         owners, cancelled = snapshotter.owners(merged), snapshotter.cancelled
         applier = Applier(layer_dir, below, policy, owners=owners, cancelled=cancelled)
-        for diff in diffs:
+        for number, diff in enumerate(diffs, first):
             lower, upper = view_of(snapshotter, diff.lower), view_of(snapshotter, diff.upper)
-            applier.apply(changes(lower, upper), upper.owners)
+            applier.apply(changes(lower, upper), upper.owners, number)
         snapshotter.commit(merged)
     except BaseException:
         if policy.failed is not None:

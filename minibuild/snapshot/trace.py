@@ -19,7 +19,7 @@ from minibuild.snapshot.api import (
     SnapshotID,
     Strategy,
 )
-from minibuild.snapshot.merge import by_hardlinks, can_stand_on, merge, view_of
+from minibuild.snapshot.merge import by_hardlinks, merge, view_of
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -76,16 +76,16 @@ class MergeTrace(NamedTuple):
 def trace_merge(snapshotter: "Snapshotter", diffs: Sequence[Diff]) -> MergeTrace:
     """Merge by hardlinks, watch, and remove what was made."""
     numbers = [n for n, diff in enumerate(diffs) if diff.lower != diff.upper]
-    below, parent = _chain(diffs, numbers)
+    real = [diffs[number] for number in numbers]
+    below, parent = chain(real)
     applied: list[Applied] = []
     policy = MergePolicy(Strategy.HARDLINK, trace=applied.append)
-    merged = merge(snapshotter, [diffs[n] for n in numbers], policy, None)
+    merged = merge(snapshotter, real, policy, None)
     try:
         acts = _Acts()
         for number in numbers[:below]:
             acts.take(_read(snapshotter, diffs[number], number))
-        shared = parent is None or can_stand_on(snapshotter, parent)
-        acts.take(_acts_of(applied, numbers[below:], shared=shared))
+        acts.take(_numbered(act, numbers[below:]) for act in applied)
         fates = tuple(_fates(snapshotter, merged.snapshot, acts.by_path))
     finally:
         if merged.snapshot != parent:
@@ -102,19 +102,17 @@ def trace_diff(snapshotter: "Snapshotter", diff: Diff) -> list[Applied]:
     policy = MergePolicy(Strategy.HARDLINK, trace=applied.append)
     merged = by_hardlinks(snapshotter, diff.lower, [diff], policy, "asked for")
     snapshotter.remove(merged.snapshot)
-    shared = diff.lower is None or can_stand_on(snapshotter, diff.lower)
-    acts = _acts_of(applied, [0], shared=shared)
-    return [act for act in acts if act.path and act.diff == 0]
+    return [act for act in applied if act.path and act.diff == 0]
 
 
-def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, SnapshotID | None]:
+def chain(diffs: Sequence[Diff]) -> tuple[int, SnapshotID | None]:
     """How many diffs at the start are a chain from nothing, and what that comes to."""
     parent: SnapshotID | None = None
-    for count, number in enumerate(numbers):
-        if diffs[number].lower != parent:
+    for count, diff in enumerate(diffs):
+        if diff.lower != parent:
             return count, parent
-        parent = diffs[number].upper
-    return len(numbers), parent
+        parent = diff.upper
+    return len(diffs), parent
 
 
 def _read(snapshotter: "Snapshotter", diff: Diff, number: int) -> Iterator[Applied]:
@@ -123,15 +121,10 @@ def _read(snapshotter: "Snapshotter", diff: Diff, number: int) -> Iterator[Appli
         yield Applied(path, kind, BELOW, source, diff=number, type=type)
 
 
-def _acts_of(done: Iterable[Applied], numbers: Sequence[int], *, shared: bool) -> Iterator[Applied]:
-    """What the merge said it did.
-
-    Where the merge cannot stand on the parent it begins with all of that, as one diff; who of the
-    chain brought what is known already, so only what was done is new.
-    """
-    for applied in done:
-        number = applied.diff if shared else applied.diff - 1
-        yield applied._replace(diff=numbers[number] if number >= 0 else -1)
+def _numbered(act: Applied, numbers: Sequence[int]) -> Applied:
+    """An act with the number of its diff among all. Who of the chain brought what of the parent is
+    known already, so of that (-1) only what was done is new."""
+    return act if act.diff < 0 else act._replace(diff=numbers[act.diff])
 
 
 class _Acts:

@@ -46,7 +46,8 @@ class Bench:
             for number, spec in enumerate(layers)
         ][::-1]
         before = open_descriptors()
-        self.applier.apply(changes(View(dirs[1:], "user"), View(dirs, "user")))
+        news = changes(View(dirs[1:], "user"), View(dirs, "user"))
+        self.applier.apply(news, at=self.diffs - 1)
         assert not opened_since(before)
         assert {act.diff for act in self.acts} <= {self.diffs - 1}
         return [
@@ -373,7 +374,7 @@ def test_a_link_that_cannot_be_made_at_all(tmp_path: Path, monkeypatch: pytest.M
 
 HINTS: dict[str, tuple[Defect, int, str]] = {
     "damaged": ("", errno.ENOENT, "the store may be damaged"),
-    "full": ("", errno.ENOSPC, "free space"),
+    "full": ("", errno.ENOSPC, "free some space"),
     "an old defect": ("type-mask", errno.ENOENT, "docs/lab.md"),
 }
 
