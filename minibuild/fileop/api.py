@@ -60,8 +60,8 @@ class Entry(NamedTuple):
     leading slash; the root itself is "". `mode` holds the type and the final permission bits.
     `mtime_ns` None is the time of writing. `target` is the text of a symlink, or the path of the
     earlier entry that a `hardlink` is another name of. A directory with `keep` is only made where
-    there is none: an existing one keeps its mode and owner. One that `replaces` may take the place
-    of a directory, or be one in the place of a file.
+    there is none: an existing one keeps its mode and owner, and gets no more than the time. One
+    that `replaces` may take the place of a directory, or be one in the place of a file.
 
     The data of a regular file is `data`, or the file `name` of the open directory `dir_fd`, which
     stays open until the next entry is asked for; `size` is what it was when it was looked at.
@@ -109,7 +109,7 @@ Progress = Callable[[int, int], None]
 def made_directory(
     path: str, mode: int, owner: tuple[int, int], time_ns: int | None = None
 ) -> Entry:
-    """The entry of a directory that no source has: made if it is missing, else left alone."""
+    """The entry of a directory that no source has: if it is there, it gets the time alone."""
     return Entry(path, stat.S_IFDIR | mode, *owner, time_ns, keep=True)
 
 

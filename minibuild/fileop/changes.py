@@ -22,11 +22,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.errors import ImageError
-from minibuild.fileop.api import Entry, Planned, Tally
+from minibuild.fileop.api import Entry, Planned, Tally, made_directory
 from minibuild.fileop.dest import PlannedTree, Unplannable
 from minibuild.fileop.digest_cache import RACY_NS, STAMP
 from minibuild.fileop.hasher import SourceLook, touched
-from minibuild.fileop.inventory import IMPLIED, NO_STAMP, Inventory, Renewed, renew, safe_stamp
+from minibuild.fileop.inventory import (
+    IMPLIED,
+    KEEP,
+    NO_STAMP,
+    Inventory,
+    Renewed,
+    renew,
+    safe_stamp,
+    stamp_of_time,
+)
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import Looks
@@ -51,7 +60,8 @@ _NOTHING = "", (b"",)
 
 class SourceChange(NamedTuple):
     """A file or directory that is to be put again: the number of its record, its path in the source
-    and in the destination, its type, and where it is in the last tar."""
+    and in the destination, its type (with `KEEP` and mode: it is to get the time of the source
+    alone), and where it is in the last tar."""
 
     number: int
     source: str
@@ -77,17 +87,19 @@ def find_changes(earlier: Earlier, copies: Sequence[Copy]) -> SourceChanges | No
     if look is None or len(copies) > 1:
         return None
     try:
+        if look.top is None or _chooses(copy):
+            return None
         return _compared(earlier.inventory, look, copy)
     finally:
         look.forget()
 
 
 def _compared(table: str, look: SourceLook, copy: Copy) -> SourceChanges | None:
-    chooses = copy.parents or copy.rules.include or any(p.startswith("!") for p in copy.exclude)
-    if look.top is None or chooses or not copy.rules.contents:
-        return None
+    assert look.top is not None
     seen = zip(look.lines, _STAMPS.iter_unpack(look.stamps), strict=True)
-    itself, _ = next(seen)
+    itself, (top,) = next(seen)
+    time_ns = copy.rules.time_ns
+    top = stamp_of_time(STAMP.unpack(top)[3] if time_ns is None else time_ns)
     below = len(itself.partition("\0")[0].rstrip("/")) + 1
     changed, linked = list[SourceChange](), set[str]()
     prefix, number, end = -1, -1, 0
@@ -96,8 +108,13 @@ def _compared(table: str, look: SourceLook, copy: Copy) -> SourceChanges | None:
             for path, target, (mode, stamp, gap, size) in batch.records():
                 number += 1
                 end += gap + size
-                if stamp == NO_STAMP:
-                    continue  # A directory that was made on the way.
+                if mode & KEEP:
+                    if stamp in (NO_STAMP, top):
+                        continue
+                    if not size and inventory.tar_bytes:
+                        return None  # It is one of the base.
+                    changed.append(SourceChange(number, look.top, path, mode, (end - size, end)))
+                    continue
                 line, (now,) = next(seen, _NOTHING)
                 if prefix < 0:
                     prefix = len(path) - (line.find("\0") - below)
@@ -106,10 +123,8 @@ def _compared(table: str, look: SourceLook, copy: Copy) -> SourceChanges | None:
                 if target:
                     linked.add(target)
                 if now != stamp:
-                    kind, words = stat.S_IFMT(mode & 0xFFFF), line.partition("\0")[2]
-                    if target or not words.startswith(_WORDS.get(kind, " ")):
-                        return None
-                    if " hardlink " in words:
+                    kind = stat.S_IFMT(mode & 0xFFFF)
+                    if target or not _stands_alone(kind, line):
                         return None
                     source = join(look.top, path[prefix:])
                     changed.append(SourceChange(number, source, path, kind, (end - size, end)))
@@ -117,6 +132,16 @@ def _compared(table: str, look: SourceLook, copy: Copy) -> SourceChanges | None:
             return None
         kept = number + 1 - len(changed)
         return SourceChanges(table, inventory.tar_bytes, kept, tuple(changed))
+
+
+def _chooses(copy: Copy) -> bool:
+    chooses = copy.parents or copy.rules.include or any(p.startswith("!") for p in copy.exclude)
+    return bool(chooses) or not copy.rules.contents
+
+
+def _stands_alone(kind: int, line: str) -> bool:
+    words = line.partition("\0")[2]
+    return words.startswith(_WORDS.get(kind, " ")) and " hardlink " not in words
 
 
 class SamePlan(PlannedTree):
@@ -151,15 +176,19 @@ def put_changes(
         layer.plan = plan
     with Cursor(source.fd) as dirs:
         for number, path, target, kind, (start, end) in changes.changed:
-            found = _found(dirs, path, kind)
+            found = _found(dirs, path, stat.S_IFMT(kind & 0xFFFF))
             entry, size = looks.entry(found, target), 0
+            stamp = safe_stamp(found.stat, limit_ns)
+            if kind & KEEP:
+                mode, who, time_ns = stat.S_IMODE(kind), owner or (0, 0), entry.mtime_ns
+                entry, stamp = made_directory(target, mode, who, time_ns), stamp_of_time(time_ns)
             if layer is not None:
                 layer.keep((at, start))
                 at = end
             _put(entry, found, plan, tree, layer)
             if layer is not None:
                 size = layer.span[1] - layer.span[0]
-            records[number] = Renewed(entry.mode, safe_stamp(found.stat, limit_ns), size)
+            records[number] = Renewed(entry.mode | kind & KEEP, stamp, size)
             ctime_ns = time.time_ns() if touched(found) else found.stat.st_ctime_ns
             newest_ns = max(newest_ns, ctime_ns)
             above.update(parents(path))

@@ -174,7 +174,8 @@ def _put(
         names = any(one.chown for one in job.copies) and has_names(owners_fd)
         for one in job.copies:
             owner = lookup_owner(owners_fd, one.chown, names=names) if one.chown else None
-            put_copy(one, places.sources[one.input], dest, sink, tally, owner)
+            source, more = places.sources[one.input], one is not job.copies[-1]
+            put_copy(one, source, dest, sink, tally, owner, more=more)
         sink.settle()
         tally.tell()
     done = CopyResult(seen=hasher.seen() if hasher else None)

@@ -129,11 +129,11 @@ class InMemory:
 
 
 class Above(NamedTuple):
-    """A directory of the base; it `changed` if it gets a new name."""
+    """A directory of the base, and the time that it will have; None is that of the writing."""
 
     path: str
     found: "os.stat_result"
-    changed: bool
+    mtime_ns: int | None
 
 
 class PlannedTree:
@@ -167,7 +167,12 @@ class PlannedTree:
         below = self.dest.add(entry)
         if stat.S_ISDIR(entry.mode):
             if below and entry.keep:
-                return False  # There already; written if something is put into it.
+                # There already; written if something is put into it, or with another time.
+                if entry.mtime_ns is not None:
+                    self._in, _, self._name = entry.path.rpartition("/")
+                    self._in_new = False
+                    self._parents(f"{entry.path}/", new=True, time_ns=entry.mtime_ns)
+                return False
             self._parents(entry.path, new=not below)
             self._written.add(entry.path)
         elif below:
@@ -201,9 +206,9 @@ class PlannedTree:
         if entry.uid >= self._ids[0] or entry.gid >= self._ids[1]:
             raise Unplannable("an owner is not mapped here")
 
-    def _parents(self, path: str, *, new: bool) -> None:
+    def _parents(self, path: str, *, new: bool, time_ns: int | None = None) -> None:
         """The directories of the base above a path, as they will be: a new name changes the time
-        of the directory it is put into."""
+        of the directory it is put into (to `time_ns`, if that is given)."""
         above = path.rpartition("/")[0]
         if above in self._untouched and new:
             raise Unplannable("a directory was written before its time changed")
@@ -216,13 +221,15 @@ class PlannedTree:
             found = lstat(self._base_fd, folder)
             assert found is not None
             found = seen(found, xattr.at(self._base_fd, folder), self._owners)
-            changed = new and folder == above
             self._written.add(folder)
-            if changed:
-                self.touched.append(folder)
-            else:
+            mtime_ns: int | None = found.st_mtime_ns
+            if not new or folder != above:
                 self._untouched.add(folder)
-            self.above.append(Above(folder, found, changed))
+            else:
+                mtime_ns = time_ns
+                if time_ns is None:
+                    self.touched.append(folder)
+            self.above.append(Above(folder, found, mtime_ns))
 
 
 class Unplannable(Exception):

@@ -8,7 +8,7 @@ merged. Neither is ever in memory as a whole.
 An entry is as it was if its source is: same device, inode, size, mtime and ctime, as in
 `digest_cache`. A file that was changed just before the copy is kept without its stamp, because a
 second change could get the same one. What a look cannot see is compared as well: which name of
-several is the first, and whether a directory is only made where there is none.
+several is the first, whether a directory is only made where there is none, and its time.
 
 A record also says how long the entry is in the tar of the layer, and how much there is before it
 that is no entry. So a record stays right when one before it gets longer, and a table with a few
@@ -39,7 +39,7 @@ from minibuild.startup.tuples import NamedTuple
 _START = struct.Struct("<16sQQ")
 """Of the table: `_MAGIC`, how many records, and the length of the tar. It is written last."""
 
-_MAGIC = b"inventory 2\n"
+_MAGIC = b"inventory 3\n"
 _BATCH = 500
 _FEW_ENTRIES = 32
 _FEW_BYTES = 1 << 20
@@ -52,8 +52,8 @@ _NUMBERS = struct.Struct("<I40sqq")
 """Mode, stamp of the source (`digest_cache.STAMP`), and what is before the entry in the tar and in
 it, in bytes (of no meaning if the tar was given up)."""
 
-_KEEP = 1 << 31
-"""In the mode: an existing directory would be left alone."""
+KEEP = 1 << 31
+"""In the mode: an existing directory would keep its own. The stamp has the time alone."""
 
 IMPLIED = 1 << 30
 """In the mode: only the way to what is copied."""
@@ -84,7 +84,10 @@ class InventorySink(ForwardingSink):
         if not isinstance(entry, Entry):
             return
         self._names += (entry.path, entry.target if entry.hardlink else "")
-        stamp = NO_STAMP if found is None else safe_stamp(found.stat, self._limit_ns)
+        if found is None:
+            stamp = stamp_of_time(entry.mtime_ns)
+        else:
+            stamp = safe_stamp(found.stat, self._limit_ns)
         self._size += entry.size
         tar = self._tar
         start, end = tar.span if tar is not None else (0, 0)
@@ -156,7 +159,7 @@ class Inventory:
         self.met = record
         mode, stamp, _, size = record[2]
         end = self._go_on(record)
-        if stamp != (NO_STAMP if found is None else stamp_of(found.stat)):
+        if stamp != (stamp_of_time(entry.mtime_ns) if found is None else stamp_of(found.stat)):
             return None
         if mode != _mode(entry, found) or record[1] != (entry.target if entry.hardlink else ""):
             return None
@@ -195,7 +198,7 @@ class Inventory:
 
 def was_directory(record: Record) -> bool:
     """Whether a directory was put there."""
-    return stat.S_ISDIR(record[2][0] & ~(_KEEP | IMPLIED))
+    return stat.S_ISDIR(record[2][0] & ~(KEEP | IMPLIED))
 
 
 class Batch(NamedTuple):
@@ -250,10 +253,15 @@ def safe_stamp(status: os.stat_result, limit_ns: int) -> bytes:
     return stamp_of(status)
 
 
+def stamp_of_time(mtime_ns: int | None) -> bytes:
+    """The stamp of what no source has, but for a time (None: that of the writing)."""
+    return NO_STAMP if mtime_ns is None else STAMP.pack(0, 0, 0, mtime_ns, 1)
+
+
 def _mode(entry: Entry, found: FoundFile | None) -> int:
     if found is not None and found.implied:
         return entry.mode | IMPLIED
-    return entry.mode | _KEEP if entry.keep else entry.mode
+    return entry.mode | KEEP if entry.keep else entry.mode
 
 
 # --- The tables of a store ---

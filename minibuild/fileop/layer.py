@@ -99,8 +99,8 @@ class LayerSink(Sink):
         """Whether the layer has an entry for this, which is then to be written next. Directories
         of the base that come before it are written here. Raises `Unplannable`."""
         taken = self.plan.takes(entry)
-        for folder, found, changed in self.plan.above:
-            mtime_ns = whole_seconds(self.now_ns if changed else found.st_mtime_ns)
+        for folder, found, time_ns in self.plan.above:
+            mtime_ns = whole_seconds(self.now_ns if time_ns is None else time_ns)
             mode = stat.S_IMODE(found.st_mode)
             made = tarformat.TarEntry(folder, "dir", mode, found.st_uid, found.st_gid, 0, mtime_ns)
             self._writer.write(header(made))

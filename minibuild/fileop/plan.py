@@ -7,7 +7,9 @@ does:
 - missing directories of the destination are made with the owner of --chown and, for an octal
   --chmod, its permission bits; otherwise 0755 and root's. Existing ones are left alone;
 - symlinks in the destination are followed, also the last one, also one that dangles;
-- of a directory only the contents are copied: it is the destination that receives them;
+- of a directory only the contents are copied: it is the destination that receives them. It gets the
+  time of the directory, also if it was there before, unless something else follows into it. The
+  top of a source gives no time: that of a context is not sent to BuildKit;
 - directories below it unite with those of the destination, and take mode and owner of the source.
   One that --exclude or --parents lets through only for what is in it takes the mode alone;
 - hardlinks within one source stay hardlinks, those between two sources do not.
@@ -17,7 +19,7 @@ Read next: `tree` and `layer`.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from minibuild.errors import DefinitionError
@@ -96,9 +98,11 @@ def put_copy(
     sink: Sink,
     tally: Tally,
     owner: tuple[int, int] | None = None,
+    *,
+    more: bool = False,
 ) -> None:
     """Put the entries of `copy` into the sink, each directory before its contents. `owner` is what
-    --chown means.
+    --chown means. `more`: another copy follows.
 
     The destination is looked at while the plan is made, so it has to show at once what was put.
     Raises `DefinitionError`, and what the sink raises.
@@ -108,7 +112,7 @@ def put_copy(
         plan.insist_on_parent()
     sink.begin(copy)
     with suppress(NoMore):
-        plan.put()
+        plan.put(more=more)
 
 
 class _Plan:
@@ -139,10 +143,15 @@ class _Plan:
                 f"failed to stat {self._copy.dest}: there is no directory /{above}"
             )
 
-    def put(self) -> None:
+    def put(self, *, more: bool) -> None:
         """Put all that the copy names."""
-        for pick in self._selection.picks():
+        picks = list(self._selection.picks())
+        timed = self._timed(picks) if picks and picks[-1].is_dir else None
+        for pick in picks:
             self._sink.enter(pick)
+            if timed is not None and not more and (pick is picks[0] or pick.wanted is not None):
+                self._make_directories(timed.path.rpartition("/")[0])
+                self._sink.put(timed)
             if pick.is_dir:
                 self._put_directory(pick)
                 continue
@@ -154,6 +163,20 @@ class _Plan:
                     is_new = isinstance(entry, Entry) and not entry.keep
                     self._sink.put(entry, found if is_new else None)
                     self._tally.add(entry)
+        if timed is not None and more:
+            self._sink.put(timed)  # What follows may change the time again.
+
+    def _timed(self, picks: Sequence[Pick]) -> Entry | None:
+        """The destination with the time that the last directory brings along, if it does."""
+        copy, (mode, owner, time_ns) = self._copy, self._made
+        if time_ns is None and picks[-1].real:
+            time_ns = picks[-1].stat.st_mtime_ns
+        top = self._dest.resolve(copy.dest)
+        kind = self._dest.kind(top)
+        is_made = not kind and (picks[0].is_dir or names_directory(copy.dest))
+        if time_ns is None or not top or not (is_made or kind == stat.S_IFDIR):
+            return None
+        return made_directory(top, mode, owner, time_ns) if copy.rules.contents else None
 
     def _put_directory(self, pick: Pick) -> None:
         copy, dest, sink = self._copy, self._dest, self._sink

@@ -155,7 +155,7 @@ class TreeWriter(Cursor):
         self, name: str, metadata: Metadata, *, keep: bool = False
     ) -> Literal["made", "replaced", "kept"]:
         """A directory, in which the writer stands then. With `keep` one that was there already
-        keeps its metadata."""
+        keeps its metadata but for the times."""
         done: Literal["made", "replaced", "kept"] = "made"
         try:
             os.mkdir(name, 0o700, dir_fd=self.fd)
@@ -166,6 +166,8 @@ class TreeWriter(Cursor):
         self.push(name)
         if done != "kept" or not keep:
             self.describe(metadata)
+        elif metadata.times is not None:
+            self._levels[-1].times = metadata.times
         return done
 
     def file(self, name: str, metadata: Metadata, fill: Callable[[int], object]) -> bool:

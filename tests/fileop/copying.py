@@ -63,6 +63,8 @@ CASES: dict[str, tuple[Copy, dict[str, str]]] = {
     "less some": (Copy(0, (".",), "/in", chown=ME, exclude=("d/x",)), {}),
     "onto a base": (Copy(0, (".",), "/in", chown=ME), _BASE),
     "beside others": (Copy(0, (".",), "/in/of/", chown=ME), _BASE),
+    "a directory": (Copy(0, ("many",), "/made/here", chown=ME), {}),
+    "a directory onto a base": (Copy(0, ("many",), "/in/z", chown=ME), _BASE),
 }
 
 
@@ -162,9 +164,11 @@ def stop_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "time", SimpleNamespace(time_ns=lambda: OLD_NS))
 
 
-def tree(top: str, without: str) -> list[tuple[object, ...]]:
+def tree(top: str, copy: Copy) -> list[tuple[object, ...]]:
     """All that can be seen of a tree; times not of what the copy made itself."""
     found, first_names = list[tuple[object, ...]](), dict[int, str]()
+    # A directory gives its time to the destination.
+    without = os.path.dirname(copy.dest) if copy.paths == ("many",) else copy.dest
     for path in paths(top):
         full = os.path.join(top, path)
         status = os.lstat(full)

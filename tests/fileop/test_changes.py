@@ -30,7 +30,9 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("form", ["tree", "layer", "both"])
-@pytest.mark.parametrize("case", ["all", "mode", "less some", "onto a base", "beside others"])
+@pytest.mark.parametrize(
+    "case", ["all", "mode", "less some", "onto a base", "beside others", "a directory"]
+)
 def test_what_a_look_finds_is_put_and_nothing_else(
     tmp_path: Path,
     content: ContentStore,
@@ -62,7 +64,7 @@ def test_what_a_look_finds_is_put_and_nothing_else(
         assert copying.found == round_number + 1
         assert copying.tar(last) == copying.tar(whole)
         if form != "layer":
-            assert tree(last.root, copy.dest) == tree(whole.root, copy.dest)
+            assert tree(last.root, copy) == tree(whole.root, copy)
     with opened(copying.source) as (source_fd,):
         found = copying.changes(copy, SourceTree(source_fd, local=True), last)
     assert found is not None and found.changed == ()  # The new table knows what was put.
@@ -103,7 +105,7 @@ def test_what_happens_to_the_source_after_the_look(
     assert copying.found == 1 and last.newest_ns is not None
     assert is_since(last.newest_ns, since_ns) == noticed
     assert noticed or copying.tar(last) == copying.tar(whole)
-    assert noticed or tree(last.root, "") == tree(whole.root, "")
+    assert noticed or tree(last.root, copy) == tree(whole.root, copy)
 
 
 @pytest.mark.parametrize("act", [Path.unlink, lambda path: (path.unlink(), path.mkdir())])

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from minibuild.errors import DefinitionError
+from minibuild.graph.op import CopyRules
 from minibuild.linux import xattr
-from tests.fileop.trees import DIR, USERS, Bench, make, modes, owners, tell
+from tests.fileop.trees import DIR, ME, USERS, Bench, make, modes, owners, tell
 
 
 def test_modes_are_kept_but_that_of_the_top(bench: Bench) -> None:
@@ -21,6 +22,47 @@ def test_modes_are_kept_but_that_of_the_top(bench: Bench) -> None:
         "new/out/sg": "2755",
         "new/out/st": "1777",
     }
+
+
+_NO_TIME = -1
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "time"),
+    [
+        (("one", "/to"), {}, 1),
+        (("one", "/to/"), {"chmod": "700", "chown": ME}, 1),
+        (("one/.", "/link"), {}, 1),
+        (("empty", "/to"), {}, 3),
+        (("one", "two", "/to/"), {}, 2),
+        (("o*", "/to"), {}, 1),
+        (("file", "one", "/to/"), {}, 1),
+        (("one", "file", "/to/"), {}, _NO_TIME),
+        (("file", "/to/"), {}, _NO_TIME),
+        ((".", "/to"), {}, _NO_TIME),
+        (("one", "/to"), {"exclude": ("f",)}, 1),
+        (("one", "/to/"), {"parents": True}, _NO_TIME),
+        (("one/./sub", "/to/"), {"parents": True}, 1),
+        (("one", "/to"), {"rules": CopyRules(time_ns=7)}, 7),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_the_destination_gets_the_time_of_the_last_directory(
+    bench: Bench, there: bool, words: tuple[str, ...], options: dict[str, Any], time: int
+) -> None:
+    """Unless something that is no directory is put into it after that."""
+    make(bench.source, {"one/f": "", "one/sub/f": "", "two/f": "", "empty/": "", "file": ""})
+    for number, name in enumerate(("one", "two", "empty", "one/sub"), 1):
+        os.utime(os.path.join(bench.source, name), ns=(number, number))
+    make(bench.dest, {"link": "-> to"})
+    if there:
+        make(bench.dest, {"to/": "0711", "to/sub/": "", "to/f": ""})
+    start_ns = os.stat(bench.dest).st_mtime_ns
+    bench.copy(*words, **options)
+    found = os.stat(os.path.join(bench.dest, "to"))
+    assert found.st_mtime_ns == time if time != _NO_TIME else found.st_mtime_ns >= start_ns
+    if there:
+        assert found.st_mode & 0o777 == 0o711
 
 
 def test_existing_directories(bench: Bench) -> None:

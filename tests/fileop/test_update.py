@@ -77,7 +77,7 @@ def test_an_update_is_the_copy(
         if isinstance(last.layer, LayerPatch) and rng.random() < 0.4:
             last.layer = last.layer.pack(content)  # The next patch is one of this layer.
         if form != "layer":
-            assert tree(last.root, copy.dest) == tree(whole.root, copy.dest)
+            assert tree(last.root, copy) == tree(whole.root, copy)
     assert updates > tried // 2, f"{updates} of {tried}: {why}"
     assert copying.packed == (updates if form != "tree" else 0)
     assert server.alive and not os.listdir(content.store.path("ingest"))
