@@ -85,15 +85,20 @@ def test_layer_is_that_of_the_tree(tmp_path: Path, content: ContentStore, copy: 
     assert _both(tmp_path, content, [copy]) in (_packed(tmp_path, content), None)
 
 
+@pytest.mark.parametrize(
+    ("source", "dest"), [("sub/c", "usr/share/"), ("sub", "usr/share"), ("empty", "usr/share")]
+)
 def test_directories_of_the_base_get_the_time_that_the_layer_says(
-    tmp_path: Path, content: ContentStore
+    tmp_path: Path, content: ContentStore, source: str, dest: str
 ) -> None:
-    make(str(tmp_path / "from"), ALL_KINDS)
+    make(str(tmp_path / "from"), {**ALL_KINDS, "empty/": ""})
     for name in ("base", "to"):
         make(str(tmp_path / name), {"usr/share/old": "o"})
         for folder in ("usr/share", "usr"):
             os.utime(tmp_path / name / folder, (7, 7))
-    tar = _both(tmp_path, content, [Copy(0, ("sub/c",), "/usr/share/")], "base")
+    for folder in ("sub", "empty"):
+        os.utime(tmp_path / "from" / folder, (9, 9))
+    tar = _both(tmp_path, content, [Copy(0, (source,), dest)], "base")
     assert tar == _packed(tmp_path, content, but=["usr/share/old"])
     assert os.stat(tmp_path / "to/usr").st_mtime == 7
     assert os.stat(tmp_path / "to/usr/share").st_mtime > 7
