@@ -88,6 +88,7 @@ class Copying:
         self.made = self.packed = self.found = 0
         self.server: CopyServer | None = None
         self.after_look: Callable[[], object] = lambda: None
+        self.told: list[tuple[int, int]] = []
         self._top = top
         self._form: Form = form
         self._ignore = ignore
@@ -126,7 +127,8 @@ class Copying:
                     self.found += self.changes(copy, source, last) is not None
                     self.after_look()
                 job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
-                done = do(job, places, self.content, Hooks())
+                hooks = Hooks(lambda *counts: self.told.append(counts))
+                done = do(job, places, self.content, hooks)
         layer = read_patch(patch, self.content) if done.patched else done.layer
         copied = Copied(layer, root, table, done.newest_ns)
         if ahead is not None and done.patched:

@@ -12,12 +12,15 @@ import pytest
 from minibuild.fileop import changes, inventory
 from minibuild.fileop import copy as copying_module
 from minibuild.fileop.api import SourceTree
+from minibuild.fileop.changes import find_changes
 from minibuild.fileop.copy import Form
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.digest_cache import is_since
+from minibuild.fileop.digest_cache import STAMP, is_since
 from minibuild.fileop.hasher import touched
+from minibuild.fileop.update import Earlier
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
+from minibuild.linux.device import PLACEHOLDER
 from minibuild.oci.content import ContentStore
 from minibuild.solver.last_copy import LastCopy, begin
 from tests.fileop.copying import CASES, Copying, change, stop_clocks, tree
@@ -108,17 +111,83 @@ def test_what_happens_to_the_source_after_the_look(
     assert noticed or tree(last.root, copy) == tree(whole.root, copy)
 
 
-@pytest.mark.parametrize("act", [Path.unlink, lambda path: (path.unlink(), path.mkdir())])
+def _mark(path: Path) -> None:
+    try:
+        os.setxattr(path, PLACEHOLDER, b"char 1:3")
+    except OSError:
+        pytest.skip("no user attributes here")
+
+
+_GOES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "nothing": ("No such file", Path.unlink),
+    "a directory": ("became something else", lambda path: (path.unlink(), path.mkdir())),
+    "a symlink": ("became something else", lambda path: (path.unlink(), path.symlink_to("../b"))),
+    "a placeholder": ("became something else", _mark),
+}
+
+
+@pytest.mark.parametrize("case", _GOES)
 def test_what_goes_after_the_look_is_met_by_a_whole_copy(
-    tmp_path: Path, content: ContentStore, act: Callable[[Path], object]
+    tmp_path: Path, content: ContentStore, case: str
 ) -> None:
+    said, act = _GOES[case]
     copying, copy = Copying(tmp_path, content, "both"), CASES["all"][0]
     make(copying.source, {"b": "b", "d/x": "x"})
     last = copying.run(copy)
-    (tmp_path / "source/d/x").write_text("changed")
+    (tmp_path / "source/d/x").write_text("")
     copying.after_look = lambda: act(tmp_path / "source/d/x")
-    with pytest.raises(Unplannable):
+    with pytest.raises(Unplannable, match=said):
         copying.run(copy, last, looked=True)
+
+
+def test_what_is_put_is_told_and_has_its_owner(tmp_path: Path, content: ContentStore) -> None:
+    copying, copy = Copying(tmp_path, content, "layer"), Copy(0, (".",), "/", chown="7:8")
+    make(copying.source, {"b": "b", "d/x": "x", "z/1": "1"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    (tmp_path / "source/z/1").write_text("too")
+    whole = copying.run(copy)
+    copying.told.clear()
+    updated = copying.run(copy, last, looked=True)
+    assert copying.found == 1 and copying.told == [(2, len("changed") + len("too"))]
+    assert copying.tar(updated) == copying.tar(whole)
+
+
+def test_only_a_look_at_one_copy_says_what_changed(tmp_path: Path, content: ContentStore) -> None:
+    """It is let go of then: it is large."""
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "d/x": "x"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    (tmp_path / "source/d/x").write_text("changed")
+    with opened(copying.source) as (source_fd,):
+        looks = [copying.look(copy, SourceTree(source_fd, local=True)) for _ in range(2)]
+    assert find_changes(Earlier(last.table), (copy,)) is None
+    assert find_changes(Earlier(last.table, look=looks[0]), (copy, copy)) is None
+    found = find_changes(Earlier(last.table, look=looks[1]), (copy,))
+    assert found is not None and [one.path for one in found.changed] == ["d/x"]
+    assert found.kept == 2
+    assert (looks[1].top, looks[1].lines) == (None, []) and not looks[1].stamps
+
+
+def test_a_name_that_is_no_more_of_the_file_that_changed(
+    tmp_path: Path, content: ContentStore
+) -> None:
+    """overlayfs copies one of two names up when a file of a lower layer is written; the other stays
+    what it was, with its times."""
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {"b": "b", "c": "= b"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    with opened(copying.source) as (source_fd,):
+        before = copying.look(copy, SourceTree(source_fd, local=True))
+        (tmp_path / "source/b").unlink()
+        (tmp_path / "source/b").write_text("changed")
+        now = copying.look(copy, SourceTree(source_fd, local=True))
+    assert [line.partition("\0")[0].strip("/") for line in now.lines] == ["", "b", "c"]
+    now.stamps[-STAMP.size :] = before.stamps[-STAMP.size :]
+    assert find_changes(Earlier(last.table, look=now), (copy,)) is None
 
 
 def test_what_is_written_while_it_is_copied_is_noticed(

@@ -4,15 +4,21 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import tarfile
 import threading
+import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import Cancelled, ImageError
+from minibuild.layer import compress
 from minibuild.layer.chunker import BLOCK_BYTES
+from minibuild.layer.gzip_writer import Deflater
 from minibuild.layer.tar_format import END, TarEntry, header, small_file
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -128,6 +134,56 @@ def test_a_cancelled_build_packs_no_more(store: Store) -> None:
         cancelled.set()
         writer.write(bytes(BLOCK_BYTES))
     assert not os.listdir(store.path("blobs/sha256"))
+
+
+class Slow:
+    """In place of zlib: it makes of data the same data, takes its time for that, and sees whether
+    they change meanwhile. `read` are dictionaries and data."""
+
+    DEFLATED = Z_FINISH = Z_SYNC_FLUSH = 0
+    crc32 = staticmethod(zlib.crc32)
+
+    def __init__(self, read: list[tuple[bytes, bytes]], dictionary: bytes = b"") -> None:
+        self._read = read
+        self._dictionary = dictionary
+
+    def compressobj(self, *settings: Any) -> "Slow":
+        return Slow(self._read, *settings[5:])
+
+    def compress(self, data: memoryview) -> bytes:
+        before = bytes(data)
+        time.sleep(random.random() / 100)
+        assert data == before, "written while it is read"
+        self._read.append((self._dictionary, before))
+        return before
+
+    def flush(self, how: int) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_no_buffer_is_written_while_it_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Whichever thread is slow, at whichever block; and each block has the end of the one before as
+    its dictionary."""
+    read: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(os, "cpu_count", lambda: threads)
+    monkeypatch.setattr(compress, "deflater", lambda level: Deflater(level, Slow(read), "slow"))
+    content, made = ContentStore(store), random.Random(threads)
+    with LayerWriter(content, "gzip", None) as writer:
+        for number in range(60):
+            size = made.randrange(400_000)
+            data = made.randbytes(size)
+            writer.write_entry(TarEntry(f"f{number}", "file", size=size), [memoryview(data)])
+        layer = writer.commit()
+    tar = content.read(layer.digest)[10:-8]  # Without what is around it in a member of gzip.
+    assert digest_bytes(tar) == layer.diff_id and len(read) > 12
+    blocks = sorted((tar.index(data), dictionary, len(data)) for dictionary, data in read)
+    last = 0
+    for at, dictionary, size in blocks:
+        assert dictionary == tar[at - min(last, 32 << 10) : at]
+        last = size
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513])

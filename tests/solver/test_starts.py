@@ -9,6 +9,7 @@ from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Vertex
 from minibuild.solver import starts
 from minibuild.solver.starts import Starts
+from tests.support.waiting import PATIENCE_S
 
 FIRST, SECOND = Vertex(Exec(("first",)), ()), Vertex(Exec(("second",)), ())
 NEITHER = Vertex(Merge(), (FIRST, SECOND))
@@ -29,7 +30,7 @@ def test_a_step_that_has_a_result_does_not_follow() -> None:
 
 
 def test_a_copy_waits_until_steps_have_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starts, "_PATIENCE_S", 60)
+    monkeypatch.setattr(starts, "_PATIENCE_S", 2 * PATIENCE_S)
     made, order, go = Starts([], {}), list[str](), threading.Event()
 
     def copy() -> None:
@@ -47,10 +48,18 @@ def test_a_copy_waits_until_steps_have_started(monkeypatch: pytest.MonkeyPatch) 
     assert order == ["step", "copy"]
 
 
-def test_a_copy_does_not_wait_for_a_step_that_failed_or_takes_long() -> None:
+def test_a_copy_does_not_wait_for_a_step_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "_PATIENCE_S", 2 * PATIENCE_S)
     made = Starts([], {})
     with pytest.raises(OSError), made.starting():
         raise OSError
-    made.wait()
+    copying = threading.Thread(target=made.wait, daemon=True)
+    copying.start()
+    copying.join(PATIENCE_S)
+    assert not copying.is_alive()
+
+
+def test_a_copy_does_not_wait_for_a_step_that_takes_long() -> None:
+    made = Starts([], {})
     with made.starting():
         made.wait()
