@@ -27,7 +27,7 @@ from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.chains import ChainRecord, ContentRoots, record_values, records_of
-from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep, stack
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name, tolerated
@@ -229,9 +229,11 @@ class DocumentWriter:
         if key not in self._known or not all(map(self._place, base)):
             return False
         below = tuple(self._numbers[other] for other in base)
-        self._numbers[key] = len(self.layers)
+        parent = below[-1] if below else -1
+        others = None if stack(self.layers, parent) == below else below
         created = self._created(key) if key in self._tops else None
-        self.layers.append(CachedLayer(self._known[key], below, created))
+        self._numbers[key] = len(self.layers)
+        self.layers.append(CachedLayer(self._known[key], parent, others, created))
         return True
 
     def _created(self, key: DiffKey) -> float:

@@ -21,14 +21,12 @@ from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import Digest
 from minibuild.graph.op import ImageSource
 from minibuild.graph.vertex import Vertex
-from minibuild.layer.layer import Layer
 from minibuild.progress.writer import task
-from minibuild.remotecache.buildkit import BuildkitCache, StackedLayer
 from minibuild.remotecache.chains import Chains
-from minibuild.remotecache.document import CacheDocument, CachedStep
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep, layers_of, stack
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name, tolerated
-from minibuild.remotecache.steps import Written, read_steps
+from minibuild.remotecache.steps import read_steps
 from minibuild.session.request import CachePlace
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
@@ -53,7 +51,6 @@ class Imports(RemoteCache):
         self._planned: _Plan | None = None
         self._keys: BuildkitKeys | None = None
         self._documents: list[_Document] | None = None
-        self._foreign: list[_Foreign] = []
         self._used: dict[Digest, tuple[CachedStep, Result]] = {}
         self._asking = threading.RLock()
 
@@ -97,16 +94,13 @@ class Imports(RemoteCache):
                 keys.contents(dependency, read=True)
         with self._asking:
             known: tuple[Record | None, str] | None = None
-            for foreign in self._foreign:
-                layers = foreign.cache.find(keys, output)
-                if layers is None:
-                    continue
-                if not layers:
-                    known = known or (None, foreign.name)
-                    continue
-                made = foreign.result(layers)
-                self._used[key] = CachedStep(key, (key,), vertex.note.name, ()), made
-                return Record(key, made), foreign.name
+            for document in self._foreign():
+                made = document.find(keys, output)
+                if made:
+                    self._used[key] = CachedStep(key, (key,), vertex.note.name, ()), made
+                    return Record(key, made), document.name
+                if made is not None:
+                    known = known or (None, document.name)
             return known
 
     def contents_of(self, keys: BuildkitKeys, output: OpOutput, index: int) -> set[Digest]:
@@ -115,15 +109,13 @@ class Imports(RemoteCache):
         if not (origins := keys.origins(output)):
             return set()
         with self._asking:
-            caches: list[_Document | _Foreign] = [*self._read(), *self._foreign]
-            chains = [cache.chains for cache in caches if cache.name in origins]
+            chains = [cache.chains for cache in self._read() if cache.name in origins]
             return set().union(*(one.contents_of(keys, output, index) for one in chains))
 
     def _read_keys(self) -> BuildkitKeys | None:
         """The keys of the planned graph, if a cache is looked up by such."""
         with self._asking:
-            self._read()
-            if self._keys is None and self._planned is not None and self._foreign:
+            if self._keys is None and self._planned is not None and self._foreign():
                 self._keys = self._keys_of(self._planned.targets)
                 for vertex in self._keys.vertices.values():
                     if isinstance(vertex.op, ImageSource):
@@ -149,20 +141,20 @@ class Imports(RemoteCache):
             here[key] = row.upper is not None or (kept and below)
         return here[key]
 
+    def _foreign(self) -> "list[_Document]":
+        return [document for document in self._read() if document.is_foreign]
+
     def _read(self) -> "list[_Document]":
         if self._documents is None:
-            self._documents = []
-            for asked in self._places:
-                for document in self._ask(asked):
-                    name = place_name(asked)
-                    if isinstance(document, BuildkitCache):
-                        self._foreign.append(_Foreign(self._worker, name, document))
-                    else:
-                        self._documents.append(_Document(self._worker, name, document))
+            self._documents = [
+                _Document(self._worker, place_name(asked), document)
+                for asked in self._places
+                for document in self._ask(asked)
+            ]
         return self._documents
 
-    def _ask(self, asked: CachePlace) -> Sequence[Written]:
-        name, found = place_name(asked), tuple[Written, ...]()
+    def _ask(self, asked: CachePlace) -> Sequence[CacheDocument]:
+        name, found = place_name(asked), tuple[CacheDocument, ...]()
         with (
             tolerated(self._build, _RULE, f"no cache from {name}"),
             task(self._build.report, f"importing cache manifest from {name}"),
@@ -179,10 +171,12 @@ class _Plan(NamedTuple):
 
 
 class _Document:
-    """A document with its steps by all their keys, and its layers as diffs of this store."""
+    """A document with its steps by all their keys, and its layers as diffs of this store, which
+    they become as they are used."""
 
     def __init__(self, worker: Worker, name: str, document: CacheDocument) -> None:
         self.name = name
+        self.is_foreign = document.is_foreign
         self.chains = Chains(document.records)
         self.steps: dict[Digest, CachedStep] = {}
         for step in document.steps:
@@ -193,47 +187,37 @@ class _Document:
         self._diffs: dict[int, DiffKey] = {}
 
     def result(self, numbers: Sequence[int]) -> Result:
-        """Layers of the document as diffs."""
+        """Layers of the document as diffs, each made on what it stands on."""
         needed, pending = set[int](), list(numbers)
         while pending:
-            if (number := pending.pop()) not in needed and number not in self._diffs:
+            number = pending.pop()
+            if number != -1 and number not in needed and number not in self._diffs:
                 needed.add(number)
-                pending.extend(self._layers[number].base)
+                cached = self._layers[number]
+                pending.extend((cached.parent,) if cached.base is None else cached.base)
         for number in sorted(needed):  # each stands on layers with lower numbers
-            cached = self._layers[number]
-            base = tuple(self._diffs[below] for below in cached.base)
-            made = layer_on(self._worker, base, cached.layer, self.name, cached.created)
-            self._diffs[number] = made
+            below = stack(self._layers, number)[:-1]
+            base = tuple(self._diffs[other] for other in below)
+            self._diffs[number] = self._on(base, self._layers[number])
         return tuple(self._diffs[number] for number in numbers)
 
-
-class _Foreign(NamedTuple):
-    """A cache that BuildKit wrote. Its layers become diffs of this store as they are used."""
-
-    worker: Worker
-    name: str
-    cache: BuildkitCache
-
-    @property
-    def chains(self) -> Chains:
-        return self.cache.chains
-
-    def result(self, layers: Sequence[StackedLayer]) -> Result:
-        """Layers as diffs, each made on all before it."""
+    def find(self, keys: BuildkitKeys, output: OpOutput) -> Result | None:
+        """What BuildKit's keys lead to, each layer made on all before it; nothing if it was not
+        kept, None if nothing is known of it."""
+        numbers = self.chains.find(keys, output)
+        found = (layers_of(self._layers, self.chains.records[n]) for n in sorted(numbers))
         made: Result = ()
-        for stacked in layers:
-            assert stacked.layer is not None  # a result with one that is not there is none
-            made = (*made, layer_on(self.worker, made, stacked.layer, self.name, stacked.created))
-        return made
+        for cached in next(filter(None, found), ()):
+            made = (*made, self._on(made, cached))
+        return made if numbers else None
 
-
-def layer_on(
-    worker: Worker, base: Result, layer: Layer, name: str, created: float | None
-) -> DiffKey:
-    """The diff that a layer of a cache is on a base."""
-    worker.layers.add(layer, cache=name)
-    for row in worker.diffs.alike(base, layer.diff_id):
-        # The same layer is here already, perhaps compressed otherwise.
-        if row.upper is not None or (row.layer and worker.layers.present(row.layer)):
-            return row.key
-    return worker.cache.layer(base, layer, name, created)
+    def _on(self, base: Result, cached: CachedLayer) -> DiffKey:
+        """The diff that a layer is on a base."""
+        worker, layer = self._worker, cached.layer
+        assert layer is not None  # a result with one that is not there is none
+        worker.layers.add(layer, cache=self.name)
+        for row in worker.diffs.alike(base, layer.diff_id):
+            # The same layer is here already, perhaps compressed otherwise.
+            if row.upper is not None or (row.layer and worker.layers.present(row.layer)):
+                return row.key
+        return worker.cache.layer(base, layer, self.name, cached.created)

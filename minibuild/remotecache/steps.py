@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from minibuild.errors import ImageError
 from minibuild.events import rfc3339
 from minibuild.graph.reference import Reference
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import parse_document
@@ -30,20 +31,16 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.remotecache.buildkit import (
-    CREATED_AT,
-    UNCOMPRESSED,
-    BuildkitCache,
-    parse_config,
-    parse_inline,
-)
 from minibuild.remotecache.document import (
     CACHE_CONFIG,
+    CREATED_AT,
     MARK,
-    CachedLayer,
+    UNCOMPRESSED,
     CacheDocument,
     document_bytes,
     parse_cache,
+    parse_config,
+    parse_inline,
 )
 from minibuild.remotecache.places import ManifestParts, Place
 from minibuild.session.request import CachePlace
@@ -51,11 +48,7 @@ from minibuild.session.request import CachePlace
 _MAX_IMAGES = 64
 
 
-Written = CacheDocument | BuildkitCache
-"""A cache, by whichever builder wrote it."""
-
-
-def read_steps(place: Place) -> tuple[Written, ...]:
+def read_steps(place: Place) -> tuple[CacheDocument, ...]:
     """The documents at a place. Raises `ImageError` if there is no cache, and `RegistryError`."""
     found = place.get()
     documents = tuple(_documents(found.source, found.top, place.name))
@@ -67,7 +60,7 @@ def read_steps(place: Place) -> tuple[Written, ...]:
     return documents
 
 
-def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[Written]:
+def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[CacheDocument]:
     data = read_document(source, top)
     if not is_index(data, top.media_type, name):
         yield from _of_manifest(source, parse_manifest(data, name), name)
@@ -82,7 +75,7 @@ def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[Writt
             yield from _of_manifest(source, parse_manifest(data, name), name)
 
 
-def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[Written]:
+def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[CacheDocument]:
     blobs = {layer.digest: layer for layer in manifest.layers}
     data = read_document(source, manifest.config)
     what = f"config {manifest.config.digest} of {name}"
@@ -99,7 +92,7 @@ def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[
         inline = parse_inline(document[BUILDKIT_INLINE_CACHE], manifest, diff_ids, source)
     if INLINE_CACHE in document:
         ours = parse_cache(document[INLINE_CACHE], blobs, source, name)
-        yield ours if inline is None else ours._replace(records=inline.chains.records)
+        yield ours if inline is None else ours._replace(records=inline.records)
     elif inline is not None:
         yield inline
 
@@ -116,7 +109,9 @@ def write_steps(
     `Place`."""
     data = document_bytes(document)
     config = describe(CACHE_CONFIG, data)
-    layers = tuple({x.layer.digest: _described(x) for x in document.layers}.values())
+    layers = tuple(
+        {x.digest: _described(x, c.created) for c in document.layers if (x := c.layer)}.values()
+    )
     with place.locked():
         place.send(ManifestParts(layers, data, CACHE_CONFIG), source, near, meter)
         if asked.form == "manifest":
@@ -130,9 +125,9 @@ def write_steps(
         return place.give_name(index, kind, drop=asked.reset)
 
 
-def _described(cached: CachedLayer) -> Descriptor:
+def _described(layer: Layer, created: float | None) -> Descriptor:
     """The descriptor of a layer with what BuildKit reads in it."""
-    said: dict[str, str] = {UNCOMPRESSED: cached.layer.diff_id}
-    if cached.created is not None:
-        said[CREATED_AT] = rfc3339(cached.created)
-    return cached.layer.descriptor._replace(annotations=dict(sorted(said.items())))
+    said: dict[str, str] = {UNCOMPRESSED: layer.diff_id}
+    if created is not None:
+        said[CREATED_AT] = rfc3339(created)
+    return layer.descriptor._replace(annotations=dict(sorted(said.items())))

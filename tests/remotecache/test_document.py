@@ -22,6 +22,7 @@ from minibuild.remotecache.document import (
     document_bytes,
     document_value,
     parse_cache,
+    stack,
 )
 
 SOURCE = MultiSource()
@@ -32,18 +33,23 @@ def parsed(data: bytes, blobs: Mapping[Digest, Descriptor] | None = None) -> Cac
     return parse_cache(parse_document(data, "x"), blobs, SOURCE, "x")
 
 
+def blobs_of(document: CacheDocument) -> dict[Digest, Descriptor]:
+    return {item.layer.digest: item.layer.descriptor for item in document.layers if item.layer}
+
+
 def named(number: int) -> Digest:
     return digest_bytes(str(number).encode())
 
 
-def layer(number: int, *base: int, created: float | None = 1.5) -> CachedLayer:
+def layer(number: int, parent: int = -1, *base: int, created: float | None = 1.5) -> CachedLayer:
     descriptor = Descriptor(OCI_LAYER_GZIP, named(number), 10 + number)
-    return CachedLayer(Layer(DiffID(named(-number)), descriptor, SOURCE), base, created)
+    made = Layer(DiffID(named(-number)), descriptor, SOURCE)
+    return CachedLayer(made, parent, base or None, created)
 
 
 DOCUMENT = CacheDocument(
     # A base, a RUN on it, a link layer, and a RUN on all three.
-    (layer(0, created=None), layer(1, 0), layer(2), layer(3, 0, 1, 2), layer(4, 0, 1, 2, 3)),
+    (layer(0, created=None), layer(1, 0), layer(2), layer(3, 2, 0, 1, 2), layer(4, 3)),
     (
         CachedStep(named(100), (named(100), named(101)), "RUN a", (0, 1)),
         CachedStep(named(102), (named(102),), "COPY", (2,)),
@@ -52,7 +58,7 @@ DOCUMENT = CacheDocument(
         CachedStep(named(105), (named(105),), "nothing changed", ()),
     ),
 )
-BLOBS = {item.layer.digest: item.layer.descriptor for item in DOCUMENT.layers}
+BLOBS = blobs_of(DOCUMENT)
 
 
 def test_there_and_back() -> None:
@@ -61,9 +67,18 @@ def test_there_and_back() -> None:
 
 def test_only_what_a_parent_does_not_say_is_said() -> None:
     """BuildKit's `parent` is enough for chains."""
+    assert [stack(DOCUMENT.layers, n)[:-1] for n in (1, 3, 4)] == [(0,), (0, 1, 2), (0, 1, 2, 3)]
     layers = document_value(DOCUMENT)["layers"]
     assert [raw["parent"] for raw in layers] == [-1, 0, -1, 2, 3]
     assert [raw.get("base") for raw in layers] == [None, None, None, [0, 1, 2], None]
+
+
+def test_a_chain_takes_no_more_than_its_length() -> None:
+    """A stranger's document of 4 MiB has 20,000 layers, each on all before it."""
+    chain = CacheDocument(tuple(layer(number, number - 1) for number in range(100)))
+    read = parsed(document_bytes(chain), blobs_of(chain))
+    assert not any(one.base for one in read.layers)
+    assert stack(read.layers, 99) == tuple(range(100))
 
 
 @st.composite
@@ -71,7 +86,8 @@ def documents(draw: st.DrawFn) -> CacheDocument:
     layers: list[CachedLayer] = []
     for number in range(draw(st.integers(0, 8))):
         base = draw(st.lists(st.integers(0, number - 1), unique=True)) if number else []
-        layers.append(layer(number, *base, created=draw(st.none() | st.floats(0, 4e9))))
+        created = draw(st.none() | st.floats(0, 4e9))
+        layers.append(layer(number, base[-1] if base else -1, *base, created=created))
     chains = st.lists(st.integers(0, len(layers) - 1)).map(tuple) if layers else st.just(())
     steps = draw(st.lists(st.none() | chains, max_size=5))
     return CacheDocument(
@@ -85,8 +101,7 @@ def documents(draw: st.DrawFn) -> CacheDocument:
 
 @given(documents())
 def test_any_there_and_back(document: CacheDocument) -> None:
-    blobs = {item.layer.digest: item.layer.descriptor for item in document.layers}
-    assert parsed(document_bytes(document), blobs) == document
+    assert parsed(document_bytes(document), blobs_of(document)) == document
 
 
 def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]]:
