@@ -14,8 +14,8 @@ from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import table
-from minibuild.course.catalogue import EXERCISES, exercise
 from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
+from minibuild.course.exercises import EXERCISES, exercise
 from minibuild.errors import UsageError, os_errors_as
 
 

@@ -4,5 +4,5 @@ Comes in: the number of a lesson, a folder. Goes out: what is right in it and wh
 reads what was built: records, layers, trees. It never looks at how an answer is written where it
 can look at what came of it.
 
-Read in this order: `exercise` (what one is), `catalogue`, then one of them.
+Read in this order: `exercise` (what one is), `exercises`.
 """

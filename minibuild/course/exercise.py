@@ -1,4 +1,4 @@
-"""What an exercise is, and what is known of an answer when it is marked. Read next: `catalogue`."""
+"""What an exercise is, and what is known of an answer when it is marked. Read next: `exercises`."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

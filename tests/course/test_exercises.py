@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from minibuild.course.catalogue import EXERCISES
+from minibuild.course.exercises import EXERCISES
 from tests.conftest import Cli
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox", "overlay")]
