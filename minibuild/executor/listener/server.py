@@ -43,41 +43,22 @@ def serve(fd: int) -> NoReturn:
 def _serve(channel: Channel) -> None:
     """Answer for one step after the other. All processes wait for messages on one socket, and the
     kernel gives each message to one of them. A process that takes one while no other waits makes
-    another that does."""
-    waiting = _Tokens()
-    waiting.put()
+    another that does: those that wait are counted."""
+    waiting = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
     while True:
         data, fds = channel.receive(_MAX_BYTES)
-        waiting.take()
+        os.eventfd_read(waiting)
         if not data:
             return
-        if not waiting.any() and os.fork() == 0:
+        others = select.select([waiting], [], [], 0)[0]
+        if not others and os.fork() == 0:
             close_all(fds)
-            waiting.put()
+            os.eventfd_write(waiting, 1)
             continue
         watching = unpack(data)
         assert isinstance(watching, Watching)
         _answer(watching, fds)
-        waiting.put()
-
-
-class _Tokens:
-    """One for each process that waits, in a pipe that all have."""
-
-    def __init__(self) -> None:
-        self._read_fd, self._write_fd = os.pipe()
-
-    def put(self) -> None:
-        """Add one."""
-        os.write(self._write_fd, b".")
-
-    def take(self) -> None:
-        """Take one; there is that of this process at least."""
-        os.read(self._read_fd, 1)
-
-    def any(self) -> bool:
-        """Whether there is another."""
-        return bool(select.select([self._read_fd], [], [], 0)[0])
+        os.eventfd_write(waiting, 1)
 
 
 def _answer(watching: Watching, fds: list[int]) -> None:
