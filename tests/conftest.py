@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from minibuild.store.layout import Store
 from tests.support import busybox, probes
+from tests.support.waiting import PATIENCE_S
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -179,7 +180,7 @@ class Cli:
     ) -> subprocess.CompletedProcess[str]:
         """Run it to its end; another exit code than `code` fails the test with all output."""
         process = self.start(*arguments, env=env, cwd=cwd)
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
         if process.returncode != code or "Traceback (most recent call last)" in stderr:
             pytest.fail(
                 f"minibuild {' '.join(arguments)} ended with {process.returncode}, not {code}\n"

@@ -11,6 +11,7 @@ import pytest
 from bench.daemon import Daemon
 from bench.measure import Failed
 from tests.support.processes import gone, with_word
+from tests.support.waiting import PATIENCE_S
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -103,6 +104,6 @@ def test_it_ends_when_the_bench_is_killed(tmp_path: Path) -> None:
         "Daemon(argv, log=os.devnull, answers=lambda: os.path.exists(sys.argv[1]))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", program, mark], cwd=ROOT, check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", program, mark], cwd=ROOT, check=False, timeout=PATIENCE_S)
     assert os.path.exists(mark)
     assert gone(mark)

@@ -16,6 +16,7 @@ from bench.recorded import BUILDKIT_S, GOALS
 from bench.report import Report, as_json, as_text, rows_of
 from bench.session import Sample
 from bench.workloads import WORKLOADS, chosen
+from tests.support.waiting import PATIENCE_S
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -174,7 +175,7 @@ def test_a_peer_that_fails_does_not_stop_the_rest(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--workload", "W1", "--scale", "0.01"]
     command += ["--rounds", "1", "--vs", "false {context}", "--results", str(tmp_path)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     if "is left out" in done.stderr:
         return  # No busybox here, so no base image.

@@ -16,6 +16,7 @@ from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.proto import messages
 from minibuild.buildkit.rpc import Failure
 from minibuild.buildkit.stream import Stream
+from tests.support.waiting import PATIENCE_S
 
 BYTES = messages("ops", "api")["BytesMessage"]
 REQUEST = [(":path", "/s/m")]
@@ -92,7 +93,7 @@ def test_many_at_once(nested: bool) -> None:
             server = Connection(lambda stream: begin(echo, stream))
             client = stack.enter_context(over_sockets(server))
         sent = [os.urandom(300_000) for _ in range(6)]
-        assert list(hands.map(lambda data: echoed(client, data), sent, timeout=60)) == sent
+        assert list(hands.map(lambda data: echoed(client, data), sent, timeout=PATIENCE_S)) == sent
 
 
 def test_what_is_inside_ends_with_the_call() -> None:

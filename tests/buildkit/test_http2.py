@@ -142,11 +142,11 @@ def test_the_end_of_one_side_is_the_end_of_the_call() -> None:
 
     with connected(wait) as client:
         first, second = client.open(REQUEST), client.open(REQUEST)
-        assert reading.acquire(timeout=60) and reading.acquire(timeout=60)
+        assert reading.acquire(timeout=PATIENCE_S) and reading.acquire(timeout=PATIENCE_S)
         first.cancel()
-        assert reading.acquire(timeout=60) and broken == [first.number]
+        assert reading.acquire(timeout=PATIENCE_S) and broken == [first.number]
         client.close()
-        assert reading.acquire(timeout=60) and broken == [first.number, second.number]
+        assert reading.acquire(timeout=PATIENCE_S) and broken == [first.number, second.number]
         with pytest.raises(Failure):
             client.open(REQUEST)
 

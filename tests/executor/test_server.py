@@ -21,7 +21,7 @@ from minibuild.linux.channel import close_all, pair
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
 from tests.support.descriptors import open_descriptors, opened_since
-from tests.support.waiting import comes
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "trusted_xattr")]
 
@@ -171,7 +171,7 @@ def test_the_server_has_the_last_descriptors_of_what_it_is_to_close() -> None:
 
     def serve() -> None:
         close_all(theirs.receive(100)[1])
-        seen.append(closed.poll(5000))
+        seen.append(closed.poll(int(PATIENCE_S * 1000)))
         theirs.send(pack(Left()))
 
     serving = threading.Thread(target=serve)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.conftest import Cli
+from tests.support.waiting import PATIENCE_S
 
 FILES = {
     "Dockerfile": "FROM scratch\nCOPY . /\n",
@@ -56,7 +57,7 @@ class Built:
             input=stdin,
             capture_output=True,
             env={**self.cli.environment, "MINIBUILD_ROOT": self.cli.root},
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         said = done.stderr.decode()
         assert done.returncode == code, said

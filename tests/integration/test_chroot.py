@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 from tests.support.probes import namespaces
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -46,7 +47,7 @@ def in_chroot(folder: Path, propagation: str, *words: str, **env: str) -> str:
         env=env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return f"{done.stdout}{done.stderr}\nexit {done.returncode}"
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.errors_page import PAGE, cases
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def printed() -> str:
     """The page, made anew."""
     command = [sys.executable, "-m", "tests.errors_page", "--print"]
     return subprocess.run(
-        command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=60
+        command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=PATIENCE_S
     ).stdout
 
 

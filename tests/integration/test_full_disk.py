@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 from tests.support.probes import SMALL_BLOCKS, namespaces
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -58,7 +59,7 @@ def test_nearly_full_with_small_blocks(builds: Builds, project: Project, tmp_pat
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ended = {line.partition(": ")[2] for line in done.stdout.splitlines()}
@@ -93,7 +94,7 @@ def test_full_disk(
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -133,7 +134,7 @@ def test_no_room_for_another_file(
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for line in done.stdout.splitlines():
@@ -176,7 +177,7 @@ def test_pruning_frees_a_disk_that_is_wholly_full(
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("removed 2 records") == 2

@@ -8,6 +8,7 @@ import pytest
 from minibuild.graph.state import State, diff, merge, scratch
 from tests.integration.conftest import Builds
 from tests.integration.shop import Shop, linked
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
@@ -88,6 +89,6 @@ print(sorted(os.path.join(d, f)[5:] for d, _, fs in os.walk("only") for f in fs)
         cwd=builds.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("['out']\n", "")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -44,7 +45,7 @@ def on_terminal(builds: Builds, *words: str, term: str) -> str:
         except OSError:
             pass  # EIO: the last process has closed its end.
         os.close(master)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
     return OWN.sub("", shown.decode())
 
 

@@ -145,5 +145,5 @@ def test_an_interrupt_before_anything_is_loaded(
     )
     builds.cli.environment["PYTHONPATH"] = str(tmp_path)
     process = start(builds, ignored=ignored)
-    assert process.communicate(timeout=60)[0] == ""
+    assert process.communicate(timeout=PATIENCE_S)[0] == ""
     assert process.returncode == code

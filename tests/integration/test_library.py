@@ -28,7 +28,7 @@ def python(builds: Builds, program: str, *arguments: str) -> str:
         env=builds.cli.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -214,7 +214,7 @@ def test_as_a_module(builds: Builds, project: Project) -> None:
         cwd=context,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("sha256:")
@@ -233,7 +233,7 @@ def test_the_examples_of_the_page(builds: Builds, tmp_path: Path) -> None:
         cwd=tmp_path / "page",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout
@@ -301,7 +301,7 @@ def test_modules_of_the_current_directory_are_not_taken(
         cwd=context,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 

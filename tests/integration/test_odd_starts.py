@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -21,7 +22,7 @@ def shell(cli: Cli, script: str, *arguments: str, **env: str) -> subprocess.Comp
     """The program is "$0" in the script."""
     command = ["sh", "-c", script, cli.program, *arguments]
     return subprocess.run(
-        command, env={**cli.environment, **env}, capture_output=True, text=True, timeout=120
+        command, env={**cli.environment, **env}, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 

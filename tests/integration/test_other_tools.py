@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import CHECKOUT
 from tests.integration.conftest import Builds
 from tests.support.probes import able
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 DEMO = str(CHECKOUT / "testdata/whiteout-hardlink")
@@ -19,7 +20,7 @@ DEMO = str(CHECKOUT / "testdata/whiteout-hardlink")
 def call(*command: str, **variables: str) -> str:
     """Run a program; its output. A failure shows what it said."""
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60
+        command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=PATIENCE_S
     )
     assert done.returncode == 0, (
         f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"

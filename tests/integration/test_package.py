@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import CHECKOUT
 from tests.support.frontends import BAKERY
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.linters
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.linters
 def pip(*arguments: str | Path) -> None:
     """Run pip without the network."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
 
 
 EPOCH = "1700000000"
@@ -33,7 +34,7 @@ def dist(checkout: Path, out: Path, umask: int = -1) -> dict[str, bytes]:
     subprocess.run(
         [checkout / ".ci/dist", out],
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         umask=umask,
         env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "VENV": sys.prefix},
         stdout=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 from tests.support.webserver import WebServer, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
@@ -49,7 +50,7 @@ def ask(
         capture_output=True,
         env=cli.environment,
         preexec_fn=forbid_namespaces,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == code, done
     return done

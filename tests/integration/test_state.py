@@ -12,6 +12,7 @@ from minibuild.graph.state import image, merge, scratch
 from minibuild.graph.vertex import topological
 from tests.conftest import CHECKOUT
 from tests.integration.conftest import Builds
+from tests.support.waiting import PATIENCE_S
 
 
 def run(builds: Builds, program: str) -> str:
@@ -22,7 +23,7 @@ def run(builds: Builds, program: str) -> str:
         cwd=builds.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout

@@ -9,6 +9,7 @@ import pytest
 
 from minibuild.errors import StepFailed
 from tests.conftest import CHECKOUT, Cli
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "busybox")]
 
@@ -47,7 +48,7 @@ def context(lab: Cli) -> str:
 def both(lab: Cli, path: str, *flags: str, code: int) -> dict[str, Any]:
     """What both builds came to; skips where whiteouts have inodes of their own."""
     process = lab.start("lab", path, "--format=json", *flags)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert stdout, stderr
     found: dict[str, Any] = json.loads(stdout)
     if code == 1 and found["defect"] == "whiteout-hardlink" and not found["differs"]:

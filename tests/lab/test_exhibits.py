@@ -15,6 +15,7 @@ from minibuild.cli.main import entry
 from minibuild.errors import HostError
 from minibuild.lab.catalogue import EXHIBITS
 from tests.conftest import CHECKOUT, Cli
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "busybox")]
 
@@ -41,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> Cli:
 def show(lab: Cli, name: str, *flags: str) -> dict[str, Any]:
     """What an exhibit shows; skips where this kernel cannot show it."""
     process = lab.start("lab", name, "--json", *flags)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (0, 3), stdout + stderr
     seen: dict[str, Any] = json.loads(stdout)
     if process.returncode == 3:
@@ -226,7 +227,7 @@ def test_a_pause_after_each_part(lab: Cli) -> None:
             assert line != "the Dockerfile\n", "this is the next part"
             if line.startswith("the time is set when the merge leaves"):
                 break
-        rest, errors = process.communicate("\n" * 4, timeout=60)
+        rest, errors = process.communicate("\n" * 4, timeout=PATIENCE_S)
     assert process.returncode == 0
     assert rest.index("the Dockerfile") < rest.index("without the fix") < rest.index("as expected")
     assert errors.count("-- Enter --") == 4, "where the input ends, the rest comes at once"
@@ -235,7 +236,7 @@ def test_a_pause_after_each_part(lab: Cli) -> None:
 def test_the_table_of_variations_is_one_part(lab: Cli) -> None:
     done = subprocess.run(
         [lab.program, "lab", "opaque-copied", "--slow"], env=lab.environment, input="\n" * 20,
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.count("  passes") == 6
     # The graph, the condition, the upperdir, the merge, two runs, the conditions, the verdict.
@@ -329,6 +330,6 @@ def test_a_reader_that_leaves_early_leaves_nothing_behind(lab: Cli) -> None:
             break
     process.stdout.close()
     process.stdout = None
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 141
     assert os.listdir(f"{lab.root}/ingest") == []

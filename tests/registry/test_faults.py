@@ -20,6 +20,7 @@ from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository, push_image
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty
+from tests.support.waiting import PATIENCE_S
 
 BLOB = os.urandom(1 << 20)
 
@@ -331,7 +332,7 @@ def test_blobs_are_sent_side_by_side(server: Faulty, content: ContentStore) -> N
     """Two that are read only when both are asked for."""
     name = parse_reference(server.image("app", b"one", b"two"))
     top, blobs = Client().registry.find(name)
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     class Meeting(BlobSource):
         def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:

@@ -13,6 +13,7 @@ from minibuild.events import Event, Started
 from minibuild.rootless.parent import BuildChild
 from minibuild.serve.children import Children
 from minibuild.session.request import BuildRequest, Output
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_next_build_waits_for_one_that_has_answered(
         taken = hands.submit(children.take)
         early = wait([taken], 0.1).done
         children.give_back(child)
-        assert taken.result(10) is child and not early
+        assert taken.result(PATIENCE_S) is child and not early
     children.give_back(child)
     children.close()
     assert len(made) == 1

@@ -43,7 +43,7 @@ class Docker:
             capture_output=True,
             cwd=cwd,
             env=self._environment,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == code, done.stderr.decode()
         return done

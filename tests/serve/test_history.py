@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.support.buildkit_client import TYPES, Client
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
@@ -57,7 +58,7 @@ def stream(client: Client, method: str, request: Any, kind: str) -> list[Any]:
     made = client.channel.unary_stream(
         f"/{method}", type(request).SerializeToString, TYPES[kind].FromString
     )
-    return list(made(request, timeout=30))
+    return list(made(request, timeout=PATIENCE_S))
 
 
 def past(client: Client) -> list[Any]:

@@ -121,7 +121,7 @@ def test_who_asks_for_a_record_waits_for_it(builder: Builder) -> None:
         ]
         early = wait(questions, 0.1).done
         builder.keep(build)
-        events, messages, _ = (question.result(10) for question in questions)
+        events, messages, _ = (question.result(PATIENCE_S) for question in questions)
     assert not early
     assert {event.record.Ref: event.type for event in events} == {"r": 1, "s": 0}
     assert len(messages) == 1

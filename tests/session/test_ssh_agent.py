@@ -17,7 +17,7 @@ from minibuild.linux.descriptors import closing_fd
 from minibuild.session.request import SshAgent
 from minibuild.session.secrets import AgentSocket, SshReader
 from minibuild.session.ssh_agent import forwarded, listening
-from tests.support.waiting import comes
+from tests.support.waiting import PATIENCE_S, comes
 
 pytestmark = pytest.mark.needs("ssh-agent")
 
@@ -98,7 +98,7 @@ def server(short: str) -> Iterator[Server]:
 
 def talk(path: str, request: bytes, size: int) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(PATIENCE_S)
         client.connect(path)
         client.sendall(request)
         data = b""

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 
 from minibuild.buildkit.proto import messages
+from tests.support.waiting import PATIENCE_S
 
 TYPES = messages("ops", "api")
 _CONTROL = "/moby.buildkit.v1.Control"
@@ -65,7 +66,7 @@ class Client:
         made = self.channel.unary_unary(
             method, type(request).SerializeToString, TYPES[answer].FromString
         )
-        return made(request, metadata=metadata, timeout=60)
+        return made(request, metadata=metadata, timeout=PATIENCE_S)
 
     def build(
         self,
