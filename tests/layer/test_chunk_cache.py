@@ -22,7 +22,8 @@ from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
 from minibuild.layer.gzip_writer import Deflater, GzipWriter
 from minibuild.layer.layer import Layer
-from minibuild.layer.patch import PatchWriter, read_patch
+from minibuild.layer.patch import PatchWriter, pack_pieces, read_patch
+from minibuild.layer.pieces import PatchPiece
 from minibuild.layer.tar_format import TarEntry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -209,6 +210,29 @@ def test_keys_of_what_is_repeated_are_known(
     keys.clear()
     assert patched(content, tmp_path / "p2", old, files, changed) == made
     assert len(keys) >= many - 1, "nothing says where blocks begin"
+
+
+def test_what_is_repeated_in_parts_is_one_run(
+    store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is told to who packs while the patch is written."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    content = ContentStore(store)
+    old = pack(content, FILES)
+    made = patched(content, tmp_path / "p", old, FILES, CHANGED)
+    patch = read_patch(str(tmp_path / "p"), content)
+    parts = [
+        PatchPiece(new, at, min(at + 300_000, end))
+        for new, start, end in patch.pieces
+        for at in range(start, end, 300_000)
+    ]
+    for name in os.listdir(store.path("blocks")):  # Nothing is known but for the last layer.
+        if name != old.digest.partition(":")[2]:
+            os.unlink(store.path("blocks", name))
+    keys.clear()
+    with open(tmp_path / "p", "rb") as file:
+        assert pack_pieces(parts, file.fileno(), old, content, "gzip", None) == made
+    assert len(parts) > 20 and len(keys) <= 3
 
 
 @settings(max_examples=15, deadline=None)
