@@ -161,6 +161,10 @@ _NO_THREAD, _NO_LIBRARY = "can't start new thread", "failed to map segment"
 
 
 _FULL_BYTES = 1 << 20
+_ONE_ACCOUNT = (
+    "`ls -l` says whose it is. A store is for one account: if another has used it, too, "
+    "`chown -R` it, or set MINIBUILD_ROOT to a folder of yours"
+)
 
 
 def is_full(folder: str) -> bool:
@@ -236,6 +240,7 @@ def explained(error: BaseException) -> BaseException:
         if not isinstance(error, OSError):
             return error
         what = f"{error.filename}: " if error.filename else ""
-        found = HostError(f"{what}{error.strerror or error}")
+        hint = _ONE_ACCOUNT if isinstance(error, PermissionError) else ""
+        found = HostError(f"{what}{error.strerror or error}", hint=hint)
     found.__cause__ = error
     return found

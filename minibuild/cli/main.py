@@ -20,7 +20,7 @@ from minibuild.cli.process import (
     reap_children,
     stands_nowhere,
 )
-from minibuild.errors import BuildError, UsageError, lack
+from minibuild.errors import BuildError, UsageError, explained, lack
 from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
 from minibuild.session.environment import read_environment
@@ -87,8 +87,10 @@ def _run(argv: Sequence[str], session: Session) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        if explained := lack(error):
-            return _show(explained, session)
+        refused = isinstance(error, PermissionError) and error.filename
+        found = explained(error) if refused else lack(error)
+        if isinstance(found, BuildError):
+            return _show(found, session)
         if isinstance(error, FileNotFoundError) and stands_nowhere():
             hint = "change to one that exists"
             return _show(UsageError("the current directory was removed", hint=hint), session)

@@ -112,9 +112,8 @@ def steps_of(build: BuildRecord, what: str, hint: str = "") -> list[RecordedStep
         found = [step for step in steps if words in " ".join(step.name.split())]
     if not found:
         lines = ", ".join(map(str, sorted({step.line for step in steps if step.line})))
-        raise UsageError(
-            f"the build has no step {what!r}", hint=f"its steps are in lines {lines}{hint}"
-        )
+        there = f"its steps are in lines {lines}" if lines else "it has no steps but its base image"
+        raise UsageError(f"the build has no step {what!r}", hint=f"{there}{hint}")
     return found
 
 

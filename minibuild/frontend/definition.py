@@ -190,13 +190,18 @@ def _read_text(path: str, what: str) -> str:
     except OSError as error:
         raise DefinitionError(
             f"cannot read the {what} {path}: {error.strerror}",
-            hint=_others(path) if what == "Dockerfile" else "",
+            hint=_mend(path, error) if what == "Dockerfile" else "",
         ) from error
     return read_open(fd, path, what)
 
 
-def _others(path: str) -> str:
-    """What else may have been meant by a Dockerfile that is not there."""
+def _mend(path: str, error: OSError) -> str:
+    """What to do about a Dockerfile that cannot be read; if it is not there, what else may have
+    been meant."""
+    if isinstance(error, PermissionError):
+        return "make it readable for you"
+    if os.path.islink(path):
+        return f"it is a link to {os.readlink(path)}"
     try:
         names = sorted(os.listdir(os.path.dirname(path) or "."))
     except OSError:

@@ -30,6 +30,10 @@ _SHA256_DIGITS = 64
 _HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
 _HEX = frozenset("0123456789abcdef")
 _BRANCH = regex(r"ref: (refs/heads/.+)\tHEAD\n")
+_UNREACHABLE = ("unable to connect", "failed to connect", "connection refused", "timed out",
+                "could not resolve", "unable to look up")  # fmt: skip
+"""Words of git, curl and ssh about a server that was not asked anything."""
+
 _PACKING = 10
 """How many times the stall time a git server may count and pack, before it sends what it packed."""
 
@@ -304,10 +308,11 @@ class GitProgram:
         if err and not quiet:
             self._progress.log(2, err)
         if process.returncode:
-            raise RegistryError(
-                f"failed to fetch {self.url}: {_reason(err.decode('utf-8', 'replace'))}",
-                hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
-            )
+            reason = _reason(err.decode("utf-8", "replace"))
+            hint = "a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent"
+            if any(word in reason.lower() for word in _UNREACHABLE):
+                hint = "check the address and the network"
+            raise RegistryError(f"failed to fetch {self.url}: {reason}", hint=hint)
         return out.decode("utf-8", "surrogateescape")
 
     def _auth(self) -> dict[str, str]:

@@ -123,6 +123,8 @@ def cause(kind: type[Exception]) -> BaseException:
             3,
             f"error: {'/x' * 60}… (5,000 bytes): file name too long\nhint: Linux takes paths of",
         ),
+        (PermissionError(errno.EACCES, "Denied", "/s/x"), 3, "error: /s/x: Denied\nhint: `ls -l`"),
+        (PermissionError(errno.EPERM, "Not permitted"), 1, "internal error: PermissionError"),
         (FileNotFoundError(errno.ENOENT, "No such"), 1, "internal error: FileNotFoundError"),
     ],
 )

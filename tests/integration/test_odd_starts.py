@@ -62,6 +62,25 @@ def test_a_dockerfile_that_is_no_file(builds: Builds, project: Project) -> None:
     assert "sub is a directory" in done.stderr and "hint: " in done.stderr
 
 
+def test_a_dockerfile_that_is_a_link_to_nowhere(builds: Builds, project: Project) -> None:
+    context = project({})
+    os.symlink("gone", f"{context}/Dockerfile")
+    done = builds.cli("build", context, code=6)
+    assert "hint: it is a link to gone\n" in done.stderr
+
+
+def test_a_build_without_steps_is_asked_for_one(builds: Builds, project: Project) -> None:
+    builds.cli("build", "--no-cache", project({"Dockerfile": "FROM busybox\n"}))
+    done = builds.cli("why", "9", code=2)
+    assert "hint: it has no steps but its base image" in done.stderr
+
+
+def test_a_git_server_that_is_not_there(builds: Builds) -> None:
+    for scheme in ("git", "http"):
+        done = builds.cli("build", f"{scheme}://127.0.0.1:9/app.git", code=4)
+        assert "hint: check the address and the network" in done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("words", ["image ls", "build -q $1", "build -o - $1", "du"])
 def test_standard_output_is_full(builds: Builds, project: Project, words: str) -> None:
