@@ -123,7 +123,7 @@ def _decoded(build: "Build", definition: Any, needs: Needs) -> Vertex | None:
         vertex = decode(definition, build.status.aliases)
     _check_caps(definition)
     check_allowed(vertex, build.asked.Entitlements)
-    needs.add_llb(definition)
+    needs.add(definition)
     return vertex
 
 

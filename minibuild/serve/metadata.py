@@ -98,7 +98,7 @@ def _ask_the_web(
     needs = Needs()
     definition = api_type("Definition")()
     getattr(definition, "def").append(data)
-    needs.add_llb(definition)
+    needs.add(definition)
     lent = agents(build.session, needs.agents, build.folder, build.resources)
     ssh = build.resources.enter_context(closing(SshReader(lent)))
     secret = SecretReader(secrets(build.session, needs.secrets))

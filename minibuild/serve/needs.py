@@ -14,7 +14,6 @@ from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.events import VertexInfo
 
-_NAMED = "context:"
 _LISTS = ("followpaths", "excludepatterns", "includepattern")
 
 
@@ -32,22 +31,19 @@ class Needs:
         self.layouts: dict[str, str] = {}
 
     def add(self, definition: Any) -> None:
-        """Read the graph of a Dockerfile. Those of its other platforms read the same folders."""
-        for op, info in self._ops(definition):
-            scheme, _, rest = op.source.identifier.partition("://")
-            if scheme == "local":
-                self.vertices[self._context(rest, op.source.attrs)] = info
-
-    def add_llb(self, definition: Any) -> None:
-        """Read a definition that a client made itself. Each of its local sources has a folder."""
+        """Read a definition. Each of its local sources has a folder; those of several platforms
+        read the same one."""
         names = local_names(definition)
         for op, info in self._ops(definition):
-            _, _, rest = op.source.identifier.partition("://")
             if info.digest in names:
-                key = names[info.digest]
+                key, attributes = names[info.digest], op.source.attrs
                 self.vertices[key] = info
-                self.wanted[key] = _wanted(rest, op.source.attrs)
-                self.sessions[key] = op.source.attrs.get("local.session", "")
+                self.sessions[key] = attributes.get("local.session", "")
+                wanted = _wanted(op.source.identifier.partition("://")[2], attributes)
+                before = self.wanted.get(key, wanted)
+                every = bool(wanted.paths) and bool(before.paths)  # no paths means all of them
+                paths = list(dict.fromkeys([*before.paths, *wanted.paths])) if every else []
+                self.wanted[key] = wanted._replace(paths=paths)
 
     def _ops(self, definition: Any) -> Iterator[tuple[Any, VertexInfo]]:
         for digest, data in ops_in(definition):
@@ -61,17 +57,6 @@ class Needs:
                     self.agents.add(mount.SSHOpt.ID or "default")
             name = definition.metadata[digest].description.get("llb.customname", "")
             yield op, VertexInfo(digest, name or op.source.identifier)
-
-    def _context(self, local: str, attributes: Mapping[str, str]) -> str:
-        wanted = _wanted(local, attributes)
-        name = attributes.get("local.sharedkeyhint", local).removeprefix(_NAMED)
-        before = self.wanted.get(name)
-        if before is not None:  # of another platform; no paths means all of them
-            every = bool(wanted.paths) and bool(before.paths)
-            paths = sorted({*wanted.paths, *before.paths}) if every else []
-            wanted = wanted._replace(paths=paths)
-        self.wanted[name] = wanted
-        return name
 
     def _source(self, identifier: str, attributes: Mapping[str, str]) -> None:
         scheme, _, rest = identifier.partition("://")

@@ -11,7 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
+from minibuild.buildkit.encode import encode
+from minibuild.buildkit.encode_source import LocalAccess
 from minibuild.digest import digest_bytes
+from minibuild.graph.state import local, scratch
+from minibuild.serve.needs import Needs
 from tests.conftest import Cli
 from tests.serve.clients import client_of
 from tests.support.buildkit_client import TYPES, Client, unary
@@ -73,6 +77,16 @@ def file_of(data: bytes) -> bytes:
     end.inputs.add(digest=f"sha256:{hashlib.sha256(op.SerializeToString()).hexdigest()}")
     getattr(made, "def").extend([op.SerializeToString(), end.SerializeToString()])
     return bytes(made.SerializeToString())
+
+
+def test_platforms_that_read_other_files_of_a_folder() -> None:
+    needs = Needs()
+    for path in ("a", "b"):
+        tree = scratch().copy(local("src"), path, "/")
+        needs.add(encode(tree.vertex, LocalAccess("session")))
+    assert needs.wanted["src"].paths == ["a", "b"] and needs.sessions["src"] == "session"
+    needs.add(encode(scratch().copy(local("src"), ".", "/").vertex, LocalAccess("session")))
+    assert not needs.wanted["src"].paths  # all of it
 
 
 def test_inputs_for_several_platforms(client: Client, context: Path) -> None:
