@@ -6,11 +6,11 @@ place. Rules: image-spec annotations.md; the syntax is that of BuildKit and buil
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, cast
 
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.graph.platform import Platform, matches, parse_platform
+from minibuild.graph.platform import Platform, parse_platform
 from minibuild.graph.spelling import one_of
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -18,16 +18,13 @@ from minibuild.startup.tuples import NamedTuple
 AnnotationPlace = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
 PLACES = ("manifest", "manifest-descriptor", "index", "index-descriptor")
 
-_ATTRIBUTE = regex(
-    r"annotation(?:-(manifest|manifest-descriptor|index|index-descriptor))?"
-    r"(?:\[([^\]]*)\])?\.(.+)",
-    re.DOTALL,
-)
+_ATTRIBUTE = regex(r"annotation(?:-([a-z-]+))?(?:\[([^\]]*)\])?\.(.+)", re.DOTALL)
 _TYPE = regex(r"([a-z-]+)(?:\[([^\]]*)\])?")
 
 
 class Annotation(NamedTuple):
-    """One annotation; without a platform it is for all images of the build."""
+    """One annotation; without a platform it is for all images of the build. An index is for all
+    platforms, so one that is named for it says nothing."""
 
     place: AnnotationPlace
     key: str
@@ -55,9 +52,6 @@ def parse_flag(text: str) -> tuple[Annotation, ...]:
     for part in types.split(","):
         matched = _TYPE.fullmatch(part)
         assert matched is not None
-        if matched[1] not in PLACES:
-            what = f"unknown annotation type {matched[1]!r}"
-            raise UsageError(what, hint=one_of(matched[1], PLACES))
         found.append(_annotation(matched[1], matched[2], key, value))
     return tuple(found)
 
@@ -65,10 +59,8 @@ def parse_flag(text: str) -> tuple[Annotation, ...]:
 def _annotation(place: str, platform: str | None, key: str, value: str) -> Annotation:
     if not key:
         raise UsageError("an annotation has no key", hint="write KEY=VALUE")
-    if platform is not None and place.startswith("index"):
-        raise UsageError(
-            f"annotation {key!r}: an index is for all platforms", hint=f"leave out [{platform}]"
-        )
+    if place not in PLACES:
+        raise UsageError(f"unknown annotation type {place!r}", hint=one_of(place, PLACES))
     try:
         parsed = None if platform is None else parse_platform(platform)
     except DefinitionError as error:
@@ -84,5 +76,15 @@ def annotations_for(
         a.key: a.value
         for a in annotations
         if a.place == place
-        and (a.platform is None or (platform is not None and matches(a.platform, platform)))
+        and (a.platform is None or place.startswith("index") or a.platform == platform)
     }
+
+
+def check_platforms(annotations: Iterable[Annotation], platforms: Collection[Platform]) -> None:
+    """Raise `UsageError` for an annotation of a platform that is not among several."""
+    for annotation in annotations if len(platforms) > 1 else ():
+        if annotation.platform is not None and annotation.platform not in platforms:
+            raise UsageError(
+                f"invalid annotation: the build is not for {annotation.platform}",
+                hint=f"it is for {', '.join(map(str, platforms))}",
+            )

@@ -6,13 +6,13 @@ perhaps meant.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar, assert_never, cast
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, Warned
-from minibuild.exporter.annotations import Annotation, parse_attribute, parse_flag
+from minibuild.exporter.annotations import Annotation, check_platforms, parse_attribute, parse_flag
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.platform import misspelt
 from minibuild.graph.reference import Reference, parse_reference
@@ -157,23 +157,27 @@ def _check_output(output: Output, request: BuildRequest) -> None:
             refuse_precious(os.fspath(output.dest))
     elif form == "image":
         options = image_options(output)
+        given = [one for text in request.annotations for one in parse_flag(text)]
+        given += options.annotations
+        check_platforms(given, request.platforms)
         if not options.oci_mediatypes:
-            _check_media_types(output, options, request)
+            _check_media_types(output, options, request, given)
         if options.push is not None and not (request.tags or options.names):
             raise UsageError(NAMELESS, hint=NAMELESS_HINT)
     check_destination(output)
 
 
-def _check_media_types(output: Output, options: ImageOptions, request: BuildRequest) -> None:
+def _check_media_types(
+    output: Output, options: ImageOptions, request: BuildRequest, given: Iterable[Annotation]
+) -> None:
     """Whether the image has only what Docker's media types have a place for."""
-    given = [one for text in request.annotations for one in parse_flag(text)]
     attestations = request.attestations
     said = attestations.sbom or (
         attestations.mode and (options.attestation_inline or not attestations.inline_only)
     )
     if options.oci_artifact:
         problem = 'exporter option "oci-artifact=true" conflicts with "oci-mediatypes=false"'
-    elif any(one.place != "manifest" for one in (*given, *options.annotations)):
+    elif any(one.place != "manifest" for one in given):
         problem = 'cannot export annotations with "oci-mediatypes=false"'
     elif said and output.type != "docker":
         problem = NO_ATTESTATIONS

@@ -7,7 +7,9 @@ import pytest
 
 from minibuild.errors import UsageError
 from minibuild.events import Event, Warned
+from minibuild.exporter.annotations import Annotation, annotations_for
 from minibuild.exporter.options import _KEYS, check_outputs, image_options, tree_options
+from minibuild.graph.platform import parse_platform
 from minibuild.session.request import Attestations, BuildRequest, Output, OutputType
 
 
@@ -95,6 +97,42 @@ def test_what_the_media_types_of_docker_have_no_place_for(
             outputs=(output,), tags=("a",), annotations=(annotation,), attestations=attestations
         )
         check_outputs(asked, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "says"),
+    [
+        ("annotation[linux/arm64/v8].a", ""),
+        ("annotation[linux/arm].a", "the build is not for linux/arm/v7"),
+        ("annotation-manifest-descriptor[linux/s390x].a", "the build is not for linux/s390x"),
+        ("annotation-index[linux/amd64].a", ""),
+        ("annotation-layer.a", "unknown annotation type 'layer'"),
+    ],
+)
+@pytest.mark.parametrize("as_flag", [False, True])
+def test_annotations_of_a_platform(attribute: str, says: str, as_flag: bool) -> None:
+    place = attribute.removeprefix("annotation").removeprefix("-").removesuffix(".a")
+    flag = f"manifest{place}" if place.startswith("[") else place
+    output = Output("oci", "", {} if as_flag else {attribute: "x"})
+    platforms = tuple(map(parse_platform, ("linux/amd64", "linux/arm64")))
+    with pytest.raises(UsageError, match=says) if says else nullcontext():
+        check_outputs(
+            BuildRequest(
+                outputs=(output,),
+                tags=("a",),
+                platforms=platforms,
+                annotations=(f"{flag}:a=x",) if as_flag else (),
+            ),
+            lambda event: None,
+        )
+
+
+def test_an_annotation_is_for_the_very_platform() -> None:
+    older, newer = parse_platform("linux/arm/v6"), parse_platform("linux/arm/v7")
+    found = [Annotation("manifest", "a", "x", newer), Annotation("index", "b", "y", newer)]
+    assert annotations_for(found, "manifest", newer) == {"a": "x"}
+    assert annotations_for(found, "manifest", older) == {}
+    assert annotations_for(found, "index") == {"b": "y"}
 
 
 def test_standard_output_takes_one_output() -> None:
