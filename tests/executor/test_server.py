@@ -27,7 +27,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
+def others() -> set[int]:
+    """What earlier tests have left running below this process."""
+    return set(descendants(os.getpid()))
+
+
+@pytest.fixture
+def executor(tmp_path: Path, others: set[int]) -> Iterator[LocalExecutor]:
     """An executor with a base beside it."""
     binary = busybox.find()
     assert binary is not None
@@ -56,10 +62,10 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def of_steps() -> list[int]:
+def of_steps(others: set[int]) -> list[int]:
     """Those that run a step or wait for one: they are in a namespace within that of a server."""
-    own = _depth(os.getpid())
-    return [pid for pid in descendants(os.getpid()) if _depth(pid) == own + 2]
+    own, below = _depth(os.getpid()), descendants(os.getpid())
+    return [pid for pid in below if pid not in others and _depth(pid) == own + 2]
 
 
 def _depth(pid: int) -> int:
@@ -99,11 +105,13 @@ def test_a_step_gets_no_descriptor_of_a_helper(tmp_path: Path, threads: int) -> 
     assert ended == StepExit(0) and said.split() == [b"0", b"1", b"2"]
 
 
-def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -> None:
+def test_a_killed_spare_is_not_missed(
+    executor: LocalExecutor, others: set[int], tmp_path: Path
+) -> None:
     never = threading.Event()
     for number in range(3):
-        assert comes(of_steps)
-        (spare,) = of_steps()
+        assert comes(lambda: of_steps(others))
+        (spare,) = of_steps(others)
         os.kill(spare, signal.SIGKILL)
         assert comes(partial(has_ended, spare))
         ended = executor.run(step(tmp_path, number, "exit 3"), lambda *_: None, never)
@@ -151,13 +159,12 @@ def test_many_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
     }
 
 
-def test_nothing_is_left(tmp_path: Path) -> None:
+def test_nothing_is_left(tmp_path: Path, others: set[int]) -> None:
     """Closing the executor ends the process that waits for a step, and the server soon after."""
-    others = set(descendants(os.getpid()))
     made = start_executor(str(tmp_path / "run"))
-    assert comes(of_steps)
+    assert comes(lambda: of_steps(others))
     made.close()
-    assert of_steps() == []
+    assert of_steps(others) == []
     assert comes(lambda: set(descendants(os.getpid())) <= others)
 
 
@@ -195,10 +202,10 @@ def test_a_held_step_leaves_its_root_alone(executor: LocalExecutor, tmp_path: Pa
     assert held.wait(threading.Event()) == StepExit(0) and said == b"late"
 
 
-def test_a_held_step_is_dropped(executor: LocalExecutor, tmp_path: Path) -> None:
+def test_a_held_step_is_dropped(executor: LocalExecutor, others: set[int], tmp_path: Path) -> None:
     """Nothing stays of it: no process, no descriptor, nothing in its root."""
     executor.run(step(tmp_path, 1, "true"), lambda *_: None, threading.Event())
-    before, (spare,) = open_descriptors(), of_steps()
+    before, (spare,) = open_descriptors(), of_steps(others)
     held = executor.start(step(tmp_path, 2, "touch /x"), lambda *_: None, held=True)
     held.drop()
     held.drop()
