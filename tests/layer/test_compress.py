@@ -1,6 +1,9 @@
 """Compression: right, and the same bytes every time."""
 
+import bz2
 import gzip
+import io
+import lzma
 import os
 import random
 from collections.abc import Callable
@@ -8,11 +11,11 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from minibuild.errors import UsageError
+from minibuild.errors import ImageError, UsageError
 from minibuild.layer import compress
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import compressor, parse_level
-from minibuild.oci.model import Compression
+from minibuild.oci.model import DOCKER_LAYER, OCI_LAYER, Compression
 
 
 def run(data: bytes, compression: Compression, level: int | None = None) -> bytes:
@@ -67,6 +70,13 @@ def test_gzip_levels(level: int) -> None:
     packed = run(data, "gzip", level)
     assert gzip.decompress(packed) == data
     assert len(packed) > len(data) if level == 0 else len(packed) < len(data)
+
+
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 1), ("zstd", 3)])
+def test_default_levels(compression: Compression, level: int) -> None:
+    data = text(100_000)
+    packed = [run(data, compression, which) for which in (None, level, level + 1)]
+    assert packed[0] == packed[1] != packed[2]
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
@@ -137,6 +147,8 @@ def test_an_error_in_a_thread_comes_out(monkeypatch: pytest.MonkeyPatch) -> None
         (b"\xfd7zXZ\0", "xz"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
         (b"\x50\x2a\x4d\x18", "zstd"),
+        (b"\x5f\x2a\x4d\x18\x04", "zstd"),
+        (b"\x60\x2a\x4d\x18\x04", "uncompressed"),
         (b"name\0\0\0", "uncompressed"),
         (b"", "uncompressed"),
     ],
@@ -144,3 +156,59 @@ def test_an_error_in_a_thread_comes_out(monkeypatch: pytest.MonkeyPatch) -> None
 def test_detect(start: bytes, name: str) -> None:
     """By the first bytes."""
     assert compress.detect_compression(start) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"), [("", "uncompressed"), ("gzip", "gzip"), ("zstd", "zstd")]
+)
+def test_media_types(name: str, compression: Compression) -> None:
+    """OCI's, and docker's, which stand for the same."""
+    media_type = f"{OCI_LAYER}+{name}".removesuffix("+")
+    docker = f"{DOCKER_LAYER}.{name}".removesuffix(".")
+    assert compress.layer_media_type(compression) == media_type
+    assert compress.compression_of(media_type) == compress.compression_of(docker) == compression
+
+
+def test_a_media_type_of_no_layer() -> None:
+    with pytest.raises(ImageError, match="unknown media type text/plain"):
+        compress.compression_of("text/plain")
+
+
+OTHERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+@pytest.mark.parametrize("compression", OTHERS)
+def test_what_others_compressed(compression: str) -> None:
+    """In one part or more. Who has read it closes the file himself."""
+    parts = [text(100_000), text(3), b""]
+    file = io.BytesIO(b"".join(map(OTHERS[compression], parts)))
+    assert compress.detect_compression(file.getvalue()[:16]) == compression
+    stream = compress.decompressed(file, compression)
+    assert stream.read() == b"".join(parts)
+    stream.close()
+    assert not file.closed
+
+
+def test_what_is_not_compressed_is_read_as_it_is() -> None:
+    file = io.BytesIO(b"data")
+    assert compress.decompressed(file, "uncompressed") is file
+    assert compress.stream_errors("uncompressed") == ()
+
+
+@pytest.mark.parametrize("compression", OTHERS)
+def test_damage_is_one_of_the_errors(compression: str) -> None:
+    packed = OTHERS[compression](text(100_000))
+    middle = len(packed) // 2
+    damaged = [packed[:middle] + bytes(500) + packed[middle + 500 :]]
+    if compression != "zstd":  # There a blob that is cut is met by its digest.
+        damaged.append(packed[:middle])
+    for data in damaged:
+        stream = compress.decompressed(io.BytesIO(data), compression)
+        with pytest.raises(compress.stream_errors(compression)):
+            while stream.read(1 << 16):
+                pass

@@ -14,6 +14,7 @@ import pytest
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import deflater
 from minibuild.layer.gzip_writer import Deflater, GzipWriter
+from tests.support.threads import started_since
 from tests.support.waiting import PATIENCE_S
 
 WINDOW = 32 << 10
@@ -158,8 +159,9 @@ def test_few_blocks_are_held(writer: GzipWriter, out: list[int]) -> None:
 
 def test_threads_do_not_keep_a_program_alive(writer: GzipWriter) -> None:
     """What ends while a layer is written is not to wait for its blocks."""
+    before = threading.enumerate()
     writer.feed(block(1), 1000)
-    threads = [thread for thread in threading.enumerate() if thread.name == "gzip"]
+    threads = started_since(before)
     assert len(threads) == 3 and all(thread.daemon for thread in threads)
     writer.close()
     assert not any(thread.is_alive() for thread in threads)

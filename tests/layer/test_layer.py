@@ -13,11 +13,13 @@ from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.layer.layer import Layer, layers_of, remember
+from minibuild.layer.stream import LayerStream
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor, describe
 from minibuild.oci.multi import MultiSource
 from minibuild.store.layout import Store
 from tests.layer.tars import entry, tar
+from tests.support.threads import started_since
 
 DATA = tar(entry("a", b"1"), entry("b", b"22"))
 BLOB = describe(OCI_LAYER, DATA)
@@ -51,6 +53,24 @@ def test_both_forms() -> None:
         assert b"".join(stream.chunks()) == DATA
     with layer().tar() as entries:
         assert [one.name for one in entries] == ["a", "b"]
+
+
+def test_how_much_was_read_is_told() -> None:
+    data, source, told = (
+        random.Random(1).randbytes(1 << 20),
+        MultiSource(),
+        list[tuple[int, bool]](),
+    )
+
+    def meter(descriptor: Descriptor, current: int, *, done: bool = False, how: str = "") -> None:
+        told.append((current, done))
+
+    source.put(packed := gzip.compress(data, 0))
+    blob = describe(OCI_LAYER_GZIP, packed)
+    with LayerStream(source, blob, DiffID(digest_bytes(data)), meter=meter) as stream:
+        assert b"".join(stream.chunks()) == data
+    assert told == sorted(told) and told[-1] == (len(packed), True)
+    assert len({current for current, done in told if not done}) > 3
 
 
 class Saying(MultiSource):
@@ -134,9 +154,10 @@ def test_what_is_left_early_ends() -> None:
     data, source = bytes(16 << 20), Opened()
     source.put(data)
     found = Layer(DiffID(digest_bytes(data)), describe(OCI_LAYER, data), source)
+    before = threading.enumerate()
     with found.uncompressed() as stream:
         assert next(stream.chunks())
-        (thread,) = [one for one in threading.enumerate() if one.name == "layer"]
+        (thread,) = started_since(before)
         assert thread.daemon
         (file,) = source.files
         open_before = not file.closed
