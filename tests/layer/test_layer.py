@@ -4,6 +4,7 @@ import gzip
 import random
 import re
 import threading
+from contextlib import ExitStack
 from typing import BinaryIO
 
 import pytest
@@ -56,11 +57,8 @@ def test_both_forms() -> None:
 
 
 def test_how_much_was_read_is_told() -> None:
-    data, source, told = (
-        random.Random(1).randbytes(1 << 20),
-        MultiSource(),
-        list[tuple[int, bool]](),
-    )
+    data, source = random.Random(1).randbytes(1 << 20), MultiSource()
+    told: list[tuple[int, bool]] = []
 
     def meter(descriptor: Descriptor, current: int, *, done: bool = False, how: str = "") -> None:
         told.append((current, done))
@@ -83,6 +81,20 @@ class Saying(MultiSource):
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         return super().open(self.blob, offset)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "by_crc", "is_met"),
+    [(True, False, True), (True, True, False), (False, True, True)],
+)
+def test_a_blob_that_is_sound_and_another(compressed: bool, by_crc: bool, is_met: bool) -> None:
+    """Its digest tells, and alone; of gzip who reads it may trust the sums in it instead."""
+    one, other = (gzip.compress(data, 0) if compressed else data for data in (b"one", b"two"))
+    blob = describe(OCI_LAYER_GZIP if compressed else OCI_LAYER, one)
+    with LayerStream(Saying(other), blob, None, by_crc=by_crc) as stream, ExitStack() as stack:
+        if is_met:
+            stack.enter_context(pytest.raises(ImageError, match="has the digest"))
+        assert b"".join(stream.chunks()) == b"two"
 
 
 @pytest.mark.parametrize("wrong", ["size", "digest", "diff id"])

@@ -136,6 +136,15 @@ def test_a_cancelled_build_packs_no_more(store: Store) -> None:
     assert not os.listdir(store.path("blobs/sha256"))
 
 
+@pytest.mark.parametrize("compression", ["gzip", "uncompressed"])
+def test_an_error_amid_a_layer_leaves_nothing(store: Store, compression: Compression) -> None:
+    threads = threading.enumerate()
+    with pytest.raises(OSError), LayerWriter(ContentStore(store), compression) as writer:
+        writer.write(bytes(3 * BLOCK_BYTES))
+        raise OSError
+    assert not started_since(threads) and not os.listdir(store.path("ingest"))
+
+
 class Slow:
     """In place of zlib: it makes of data the same data, takes its time for that, and sees whether
     they change meanwhile. `read` are dictionaries and data."""
