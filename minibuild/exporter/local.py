@@ -56,6 +56,8 @@ def export_local(
         copy = _Copy(tree, writer, epoch, delete, cancelled)
         try:
             copy.all_of(tree)
+            if tree.folder and epoch is not None:
+                os.utime(dest_fd, ns=(epoch * _NS, epoch * _NS))
         except OSError as error:
             raise write_error(error, dest) from error
     return copy.skipped

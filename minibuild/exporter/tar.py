@@ -48,7 +48,8 @@ def export_tar(
     epoch: int | None = None,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Write trees to the file `dest` (`-`: standard output). With an epoch all has that time."""
+    """Write trees to the file `dest` (`-`: standard output). With an epoch all has that time. The
+    folders of platforms have no other, so it is that of 1970, as in BuildKit."""
     time_ns = file_time(epoch) * 10**9
     with open_destination(dest, cancelled) as file:
         output = _FileOutput(file)
@@ -57,7 +58,7 @@ def export_tar(
                 output, whole_seconds if epoch is None else lambda _: time_ns, _tar_xattrs, owners
             )
             if folder:
-                file.write(header(TarEntry(folder, "dir", 0o755)))
+                file.write(header(TarEntry(folder, "dir", 0o755, mtime_ns=(epoch or 0) * 10**9)))
             prefix = folder + "/" if folder else ""
             for found in walk(tree_fd, owners=owners):
                 if found.path not in files:

@@ -74,6 +74,7 @@ def _refuse_overlap(target: OutputContext, trees: Sequence[OutputTree]) -> None:
 def export_tarball(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     with trees_of(target, options.platform_split) as trees:
+        _refuse_overlap(target, trees)
         whole = _with_attestations(target, options, trees)
         dest, cancelled = os.fspath(output.dest) or "-", target.build.cancelled
         export_tar(whole, dest, epoch=options.epoch, cancelled=cancelled)

@@ -298,19 +298,36 @@ def test_platform_split(cli: Cli, context: str, tmp_path: Path) -> None:
     assert folder.startswith("linux_") and os.listdir(f"{dest}/{folder}/d") == ["b"]
 
 
-def test_platforms_in_one_folder(cli: Cli, tmp_path: Path) -> None:
+def test_the_epoch_of_the_folder_of_a_platform(cli: Cli, context: str, tmp_path: Path) -> None:
+    flags = ("--platform=linux/amd64,linux/arm64", "--build-arg=SOURCE_DATE_EPOCH=7")
+    outputs = ("-o", f"type=local,dest={tmp_path}/out", "-o", f"type=tar,dest={tmp_path}/tar")
+    cli("build", "-q", *flags, *outputs, context)
+    assert {path.stat().st_mtime for path in (tmp_path / "out").iterdir()} == {7}
+    with tarfile.open(tmp_path / "tar") as tar:
+        assert {member.mtime for member in tar} == {7}
+
+
+@pytest.mark.parametrize("kind", ["local", "tar"])
+def test_platforms_in_one_folder(cli: Cli, tmp_path: Path, kind: str) -> None:
     """A file of one platform never takes the place of another's: nothing is written then."""
     dest = str(tmp_path / "out")
-    output = f"type=local,dest={dest},platform-split=false"
+    output = f"type={kind},dest={dest},platform-split=false"
     flags = ("--platform=linux/amd64,linux/arm64", "-o", output, str(tmp_path))
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text("FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n")
     cli("build", "-q", *flags)
-    assert sorted(os.listdir(dest)) == ["amd64", "arm64"]
+    assert _names(dest) == ["amd64", "arm64"]
     dockerfile.write_text("FROM scratch\nCOPY Dockerfile /d/same\n")
     done = cli("build", "-q", *flags, code=2)
     assert "cannot overwrite d/same from linux/amd64 with that from linux/arm64" in done.stderr
-    assert sorted(os.listdir(dest)) == ["amd64", "arm64"]
+    assert _names(dest) == ["amd64", "arm64"]
+
+
+def _names(dest: str) -> list[str]:
+    if os.path.isdir(dest):
+        return sorted(os.listdir(dest))
+    with tarfile.open(dest) as tar:
+        return sorted(tar.getnames())
 
 
 def test_metadata(cli: Cli, context: str, tmp_path: Path) -> None:
