@@ -116,7 +116,7 @@ def _inside(
     """Run the command in a view. Returns its exit code."""
     resources = limits_of(limits(options))
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    args = arguments(view.config.config, options.entrypoint, options.command)
+    args = arguments(view.config, options.entrypoint, options.command)
     term = (session.environment.term or "xterm") if interactive else ""
     step = step_in(worker, view, args, term, terminal=interactive)
     step = step._replace(

@@ -16,8 +16,8 @@ from minibuild.cache.results import Result
 from minibuild.cli.command import Session, writing
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step
-from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, ImageConfig
-from minibuild.graph.platform import Platform, host_platform
+from minibuild.graph.image import DEFAULT_PATH, ContainerConfig
+from minibuild.graph.platform import Platform
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import SnapshotID
 from minibuild.source.source import Sources
@@ -27,10 +27,10 @@ from minibuild.worker.worker import Worker
 
 
 class OpenedImage(NamedTuple):
-    """An active snapshot with the files of an image, and the image's config."""
+    """An active snapshot with the files of an image, and how it is to be run."""
 
     snapshot: SnapshotID
-    config: ImageConfig
+    config: ContainerConfig
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def writable_view(
         result, _ = sources.image(resolved.source)
         active = worker.snapshots.prepare(build.materialiser.snapshot(result, session.tell))
     try:
-        yield OpenedImage(active, resolved.config)
+        yield OpenedImage(active, resolved.config.config)
     finally:
         worker.snapshots.remove(active)
 
@@ -81,7 +81,7 @@ def tree_view(
     config["User"], config["Cmd"] = like.get("user", ""), ["sh"]
     active = worker.snapshots.prepare(worker.materialiser(cancelled).snapshot(result, tell))
     try:
-        yield OpenedImage(active, ImageConfig(host_platform(), config))
+        yield OpenedImage(active, config)
     finally:
         worker.snapshots.remove(active)
 
@@ -90,7 +90,7 @@ def step_in(
     worker: Worker, view: OpenedImage, args: Sequence[str], term: str, *, terminal: bool
 ) -> Step:
     """A program in a view, as a step of the image would run, at a terminal called `term`."""
-    config = view.config.config
+    config = view.config
     env = {"PATH": DEFAULT_PATH, **({"TERM": term} if term else {})}
     env |= dict(text.partition("=")[::2] for text in config.get("Env") or [])
     return Step(
