@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from minibuild.builder import prepare
 from minibuild.cache.materialise import Materialiser
-from minibuild.cache.results import DiffKey
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, UsageError
 from minibuild.frontend.definition import read_definition
@@ -23,6 +22,7 @@ from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.lab.evidence import How, MergeCall, MergeRun
 from minibuild.lab.exhibit import Recipe
+from minibuild.lab.merge_inputs import makers
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import (
     Applied,
@@ -114,8 +114,7 @@ def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
     except BuildError as failure:
         error = failure.message
         build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
-    names = _Names(begun, solver.reached())
-    return MergeRun(how, error, tuple(names.named(call) for call in watched.calls))
+    return MergeRun(how, error, tuple(_named(begun, solver.reached(), watched.calls)))
 
 
 class _Watched:
@@ -152,31 +151,19 @@ class _Watched:
         return getattr(self._snapshots, name)
 
 
-class _Names:
-    """Which instruction made a snapshot, and which needs the merge of some."""
-
-    def __init__(self, begun: Begun, results: Results) -> None:
-        self._diffs = begun.build.worker.diffs
-        self._uppers: dict[SnapshotID, str] = {}
-        self._needs: dict[tuple[SnapshotID, ...], str] = {}
-        for vertex in topological([begun.top]):
-            for number in vertex.inputs if isinstance(vertex.op, Exec) else ():
-                if number is not None and number.digest in results:
-                    uppers = self._uppers_of(results[number.digest].result)
-                    self._needs.setdefault(uppers, vertex.note.name)
-            found = results.get(vertex.digest)
-            if found is not None and found.result and not isinstance(vertex.op, Merge):
-                for upper in self._uppers_of(found.result[-1:]):
-                    self._uppers.setdefault(upper, vertex.note.name)
-
-    def _uppers_of(self, result: Sequence[DiffKey]) -> tuple[SnapshotID, ...]:
-        return tuple(upper for key in result if (upper := self._diffs.get(key).upper) is not None)
-
-    def named(self, call: MergeCall) -> MergeCall:
-        """The merge, with the words of its instructions."""
-        uppers = tuple(diff.upper for diff in call.diffs)
-        needed = (name for all_, name in self._needs.items() if all_[-len(uppers) :] == uppers)
-        return call._replace(
-            made_by=tuple(self._uppers.get(upper, "") for upper in uppers),
-            needed_by=next(needed, ""),
+def _named(begun: Begun, results: Results, calls: Sequence[MergeCall]) -> Iterator[MergeCall]:
+    """The merges, each with the instructions that made its diffs, and the one that needs it."""
+    worker, needs = begun.build.worker, dict[tuple[SnapshotID | None, ...], str]()
+    for vertex in topological([begun.top]):
+        for number in vertex.inputs if isinstance(vertex.op, Exec) else ():
+            if number is not None and number.digest in results:
+                result = results[number.digest].result
+                uppers = tuple(worker.diffs.get(key).upper for key in result)
+                needs.setdefault(uppers, vertex.note.name)
+    made_by = makers(worker)
+    for call in calls:
+        merged = tuple(diff.upper for diff in call.diffs)
+        needed = (name for uppers, name in needs.items() if uppers[-len(merged) :] == merged)
+        yield call._replace(
+            made_by=tuple(made_by.get(upper, "") for upper in merged), needed_by=next(needed, "")
         )

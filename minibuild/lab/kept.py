@@ -8,10 +8,8 @@ prunes them; `rm -r` removes them. Read next: `merge_inputs`.
 import os
 from collections.abc import Callable, Mapping
 
-from minibuild.cache.results import DiffKey
 from minibuild.lab.evidence import MergeRun
-from minibuild.lab.merge_inputs import instructions_of
-from minibuild.snapshot.api import SnapshotID
+from minibuild.lab.merge_inputs import makers
 from minibuild.worker.worker import Worker
 
 MAP = "MAP.txt"
@@ -30,11 +28,8 @@ def keep_half_made(place: str) -> Callable[[str], None]:
 def write_map(worker: Worker, place: str, with_fix: MergeRun, contexts: Mapping[str, str]) -> None:
     """Say of each snapshot what made it, and on which it stands. `contexts` are the images of the
     outer store, by the name that a FROM has for them."""
-    rows = worker.store.db.execute("SELECT id, upper FROM diffs WHERE upper IS NOT NULL").fetchall()
-    names = instructions_of(worker, tuple(DiffKey(key) for key, _ in rows))
     images = {address: f"FROM {name}" for name, address in contexts.items()}
-    words = {key: images.get(name, name) for key, name in names.items()}
-    made_by = {SnapshotID(upper): words.get(DiffKey(key), "a layer") for key, upper in rows}
+    made_by = {made: images.get(name, name) or "a layer" for made, name in makers(worker).items()}
     for call in with_fix.merges:
         if call.snapshot is not None:
             made_by[call.snapshot] = f"the merge that {call.needed_by} needs, with the fix"

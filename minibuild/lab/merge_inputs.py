@@ -14,7 +14,7 @@ from minibuild.cache.materialise import Tell
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import UsageError
 from minibuild.imagetools.edit import Image
-from minibuild.snapshot.api import Diff
+from minibuild.snapshot.api import Diff, SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
@@ -76,6 +76,13 @@ def diffs_of(worker: Worker, result: Result, tell: Tell) -> list[Diff]:
     """The diffs of a result as snapshots: each is unpacked or made if it is not there yet."""
     materialiser = worker.materialiser()
     return [materialiser.diff(key, tell) for key in result]
+
+
+def makers(worker: Worker) -> Mapping[SnapshotID, str]:
+    """The step that made each snapshot that is the upper side of a diff; empty if none is known."""
+    rows = worker.store.db.execute("SELECT id, upper FROM diffs WHERE upper IS NOT NULL").fetchall()
+    names = instructions_of(worker, tuple(DiffKey(key) for key, _ in rows))
+    return {SnapshotID(upper): names.get(DiffKey(key), "") for key, upper in rows}
 
 
 def instructions_of(worker: Worker, result: Result) -> Mapping[DiffKey, str]:
