@@ -104,7 +104,7 @@ CASES = {
         "FROM scratch\n"
         "COPY --from=built / /\n"
         "COPY --from=base:1 --chown=1:2 / /copied/\n",
-        "sha256:77a2f83e8cc174ee7fe735f8eb89dedc70d1fa10582725f56fee5e59f5c24e7e",
+        "sha256:5137a1cc79644d2db60c809567e65fbf7ddb86a8610aff9bc698cd43566440d2",
     ),
 }
 """Dockerfiles, and the digest of what root makes of them on a host with namespaces."""

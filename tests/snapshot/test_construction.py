@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.errors import StoreError, lack
+from minibuild.errors import MAKE_ROOM, StoreError, lack
 from minibuild.linux import xattr
 from minibuild.snapshot import apply
 from minibuild.snapshot import mount as mounting
@@ -171,7 +171,7 @@ def test_c4_50_a_full_disk_is_told_and_nothing_is_left(
     with pytest.raises((OSError, StoreError)) as caught:
         world.snapshots.merge(diffs, MergePolicy(Strategy.HARDLINK))
     told = lack(caught.value) or caught.value
-    assert isinstance(told, StoreError) and "free space" in told.hint
+    assert isinstance(told, StoreError) and told.hint == MAKE_ROOM
     monkeypatch.undo()
     assert (world.in_folder(), world.snapshots.table.committed()) == before
     assert os.listdir(world.store.path("ingest")) == []
