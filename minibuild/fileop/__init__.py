@@ -6,6 +6,6 @@ from the writing. A plan puts its entries into a sink: a `tree`, a `layer`, a `t
 a `hasher` in front of one of them.
 
 Read in this order: `api`, `owner`, `walk`, `select`, `plan`, `tree`, `layer`,
-`tee`, `hasher`, `copy`, `apply`, then `checksum`. A copy that was done before: `inventory`,
-`update`, `changes`.
+`tee`, `hasher`, `copy`, `apply`, then `checksum`. A copy that was done before: `inventory`, then
+`update`.
 """

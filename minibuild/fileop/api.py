@@ -148,6 +148,10 @@ class Sink(Protocol):
         """The entries that follow are of one thing that the copy names."""
         return
 
+    def below(self, pick: "Pick", top: str, walk: "Iterator[FoundFile]") -> "Iterator[FoundFile]":
+        """What of a picked directory is put at `top`, of all that a walk finds in it."""
+        return walk
+
     def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Take one entry. `found` is the file of the source that it stands for; a directory that is
         made on the way has none. Raises `NoMore`."""

@@ -125,7 +125,7 @@ class _Reading:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
         know."""
         self._picks += 1
-        self._look.begin(pick, self._prints)
+        self._look.begin(pick, labels, self._prints)
         self._add(labels.top(), pick.stat, "", pick.real)
         for found in below:
             self._add(labels.below(found), found.stat, pick.real, found.path)

@@ -5,7 +5,6 @@ the tree, the layer, or both from one read. Read next: `plan`, then the sinks.
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
@@ -22,14 +21,13 @@ from minibuild.graph.op import Copy
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer
 from minibuild.layer.writer import LayerWriter
-from minibuild.linux.beneath import lstat
 from minibuild.oci.content import BlobFolder
 from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.share import Share
-    from minibuild.fileop.update import Earlier, Update
+    from minibuild.fileop.update import Earlier
     from minibuild.layer.patch import PatchWriter
     from minibuild.linux.recorded import Records
 
@@ -100,32 +98,26 @@ def copy(job: CopyJob, places: Places, content: BlobFolder, hooks: Hooks) -> Cop
             return _put(job, places, stack.enter_context(tree), None, hooks)
         writer = _writer(job, content, cancelled)
         stack.enter_context(writer)
-        patched = not isinstance(writer, LayerWriter)
         layer = LayerSink(writer, base_fd, owners=owners, hashing=hashing)
         if job.form == "layer":
             done = _put(job, places, None, layer, hooks)
-            return _finished(done, writer.commit(), patched)
+            return done._replace(layer=writer.commit(), patched=job.earlier is not None)
         with Tee(
             root_fd, layer, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
         ) as tee:
             done = _put(job, places, tee, layer, hooks)
         if tee.given_up:
             return done
-        return _finished(done, writer.commit(), patched)
-
-
-def _finished(done: CopyResult, layer: Layer | None, patched: bool) -> CopyResult:
-    # Without a patch all files were read, and are not looked at again.
-    newest_ns = done.newest_ns if patched else None
-    return done._replace(layer=layer, patched=patched, newest_ns=newest_ns)
+        return done._replace(layer=writer.commit(), patched=job.earlier is not None)
 
 
 def _writer(
     job: CopyJob, content: BlobFolder, cancelled: threading.Event | None
 ) -> "LayerWriter | PatchWriter":
-    if job.earlier is not None and job.earlier.patch and job.earlier.layer is not None:
+    if job.earlier is not None:
         from minibuild.layer.patch import PatchWriter
 
+        assert job.earlier.layer is not None
         return PatchWriter(job.earlier.patch, job.earlier.layer, job.earlier.taker)
     # The like of it may have been packed before, and will be again with little changed.
     known = StoredBlocks(content.blobs_path)
@@ -143,25 +135,18 @@ def _put(
     dest: Destination = layer.plan.dest if layer else OnDisk(places.root_fd, places.owners)
     assert sink is not None
     with ExitStack() as stack, explained("copying files"):
-        if job.earlier is not None and (layer is None or layer.is_patch):
-            from minibuild.fileop.changes import find_changes, put_changes
-
-            changes = find_changes(job.earlier, job.copies)
-            if changes is not None:
-                newest_ns = put_changes(changes, job, places, tree, layer, tally)
-                return CopyResult(kept=changes.kept, newest_ns=newest_ns)
         if job.earlier is not None:
             from minibuild.fileop.update import open_update
 
             plan = layer.plan if layer else PlannedTree(places.base_fd, places.owners)
-            begun = open_update(job.earlier, plan, tree, layer)
+            begun = open_update(job.earlier, job.inventory, plan, places.sources, tree, layer)
             sink = update = stack.enter_context(begun)
             dest = plan.dest
         elif tree is not None:
             owners_fd, dest = places.root_fd, OnDisk(places.root_fd, places.owners)
         if job.watched:
             sink = hasher = ContentHasher(sink)
-        if job.inventory:
+        if job.inventory and update is None:
             from minibuild.fileop.inventory import InventorySink
 
             sink = stack.enter_context(InventorySink(job.inventory, sink, layer))
@@ -179,15 +164,4 @@ def _put(
         sink.settle()
         tally.tell()
     done = CopyResult(seen=hasher.seen() if hasher else None)
-    if update is None:
-        return done
-    return done._replace(kept=update.kept, newest_ns=_newest_ns(update, places))
-
-
-def _newest_ns(update: "Update", places: Places) -> int:
-    """The newest ctime of what an update saw, of directories as they are now."""
-    newest_ns = update.newest_ns
-    for number, real in update.directories:
-        found = lstat(places.sources[number].fd, real)
-        newest_ns = max(newest_ns, time.time_ns() if found is None else found.st_ctime_ns)
-    return newest_ns
+    return done if update is None else done._replace(kept=update.kept, newest_ns=update.newest_ns())

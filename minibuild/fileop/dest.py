@@ -152,8 +152,13 @@ class PlannedTree:
         self._in_new = self.dest.is_new("")
         self._written: set[str] = {""}
         self._untouched: set[str] = set()
+        self._inside: tuple[str, ...] = ()
         self.touched: list[str] = []
         self.above: list[Above] = []
+
+    def lacks_some(self, top: str) -> None:
+        """Of what is below `top`, not all entries come here: the others are as the last time."""
+        self._inside = (f"{top}/" if top else "",)
 
     def takes(self, entry: Planned) -> bool:
         """Whether an entry is part of what the plan adds. Raises `Unplannable`."""
@@ -212,7 +217,7 @@ class PlannedTree:
         above = path.rpartition("/")[0]
         if above in self._untouched and new:
             raise Unplannable("a directory was written before its time changed")
-        if above in self._written:
+        if above in self._written or above.startswith(self._inside):
             return
         assert self._base_fd is not None
         for folder in parents(above):

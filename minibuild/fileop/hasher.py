@@ -14,6 +14,7 @@ Read next: `checksum`, which reads files that are not copied.
 
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ Contents = tuple[str, ...]
 """A `line` for each path, sorted by path. There may be 100,000, and a string for each takes half
 the memory of a tuple of two."""
 
-_TYPES = {
+TYPES = {
     stat.S_IFDIR: "dir",
     stat.S_IFREG: "file",
     stat.S_IFLNK: "symlink",
@@ -44,6 +45,8 @@ _TYPES = {
 
 READ_NOW = b"\xff" * STAMP.size
 """Instead of a stamp: that of no file."""
+
+_STAMPS = struct.Struct(f"{STAMP.size}s")
 
 Item = tuple[str, str, bool]
 """A path of the answer, its fingerprint, and whether the digest of data is to follow there."""
@@ -77,7 +80,7 @@ class Prints:
 
     def _words(self, status: os.stat_result) -> str:
         kind = stat.S_IFMT(status.st_mode)
-        words = [_TYPES[kind]]
+        words = [TYPES[kind]]
         if kind != stat.S_IFLNK:
             words.append(f"{self._mode(status.st_mode):04o}")
         if self._owners:
@@ -101,9 +104,11 @@ def prints_of(copy: Copy) -> Prints:
 class Labels:
     """The items of one pick, in the order of the walk."""
 
-    __slots__ = ("_first_names", "_pick", "_prefix", "_prints")
+    __slots__ = ("_first_names", "_pick", "_prefix", "_prints", "not_alone")
 
     def __init__(self, pick: Pick, prints: Prints) -> None:
+        self.not_alone: set[str] = set()
+        """Paths below the pick whose items depend on others: names of one file, and ways."""
         self._pick = pick
         self._prints = prints
         self._prefix = ("/" + pick.named).rstrip("/") + "/"
@@ -127,11 +132,13 @@ class Labels:
             first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
             if first is not path:
                 more, data = f"hardlink {first}", False
+                self.not_alone.update((first, path))
         elif kind == stat.S_IFLNK:
             more = os.readlink(found.name, dir_fd=found.dir_fd) if target is None else target
         elif found.implied:
             # The way to what is copied: its mode counts where it is there already, see `plan`.
             more = f"way {stat.S_IMODE(status.st_mode):04o}"
+            self.not_alone.add(path)
         return self._prefix + path, self._prints.words(status, more), data
 
 
@@ -159,22 +166,28 @@ def _merged(listed: Iterable[str]) -> Iterator[str]:
 class SourceLook:
     """What a look saw of one directory that is copied: its path `top`, and for itself and all that
     is in it, in the order of the walk, `lines` and stamps (`digest_cache.STAMP`). What was read has
-    the stamp `READ_NOW`, because it may have been written meanwhile. `top` is None if it was not
-    just one directory that was looked at."""
+    the stamp `READ_NOW`, because it may have been written meanwhile. What is `not_alone` is more
+    than its stamp says (see `Labels`). `top` is None if it was not just one directory that was
+    looked at."""
 
-    __slots__ = ("_picks", "lines", "stamps", "top")
+    __slots__ = ("_picks", "lines", "not_alone", "stamps", "top")
 
     def __init__(self) -> None:
         self._picks = 0
         self.top: str | None = None
         self.lines: list[str] = []
         self.stamps = bytearray()
+        self.not_alone: set[str] = set()
 
-    def begin(self, pick: Pick, lines: list[str]) -> None:
+    def begin(self, pick: Pick, labels: Labels, lines: list[str]) -> None:
         """The next stamps are those of a pick, and of what is below it."""
         self._picks += 1
         self.top = pick.real if pick.is_dir and self._picks == 1 else None
-        self.lines = lines
+        self.lines, self.not_alone = lines, labels.not_alone
+
+    def items(self) -> Iterator[tuple[str, tuple[bytes]]]:
+        """All lines, each with its stamp."""
+        return zip(self.lines, _STAMPS.iter_unpack(self.stamps), strict=True)
 
     def forget(self) -> None:
         """Let go of what was seen: of 100,000 files it is 5 MiB."""

@@ -11,18 +11,18 @@ second change could get the same one. What a look cannot see is compared as well
 several is the first, whether a directory is only made where there is none, and its time.
 
 A record also says how long the entry is in the tar of the layer, and how much there is before it
-that is no entry. So a record stays right when one before it gets longer, and a table with a few
-new records is the old one with these in their places (`renew`). The table is a hint like the blocks
-of `layer.chunk_cache`: without it, or with a damaged one, everything is copied.
-Read next: `update`, `changes`.
+that is no entry. So a record stays right when one before it gets longer, and the table of a copy
+that begins with the last one has pieces of that one's. The table is a hint like the blocks of
+`layer.chunk_cache`: without it, or with a damaged one, everything is copied. Read next: `update`.
 """
 
 import os
 import stat
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
+from itertools import chain
 from typing import Self
 from zlib import crc32
 
@@ -41,6 +41,8 @@ _START = struct.Struct("<16sQQ")
 
 _MAGIC = b"inventory 3\n"
 _BATCH = 500
+_MOST = 2 * _BATCH
+"""How many records a batch has: this many after a piece of an earlier one."""
 _FEW_ENTRIES = 32
 _FEW_BYTES = 1 << 20
 """A copy of less is done again as soon as it is looked up, and has no table."""
@@ -52,17 +54,22 @@ _NUMBERS = struct.Struct("<I40sqq")
 """Mode, stamp of the source (`digest_cache.STAMP`), and what is before the entry in the tar and in
 it, in bytes (of no meaning if the tar was given up)."""
 
-KEEP = 1 << 31
+_KEEP = 1 << 31
 """In the mode: an existing directory would keep its own. The stamp has the time alone."""
 
-IMPLIED = 1 << 30
+_IMPLIED = 1 << 30
 """In the mode: only the way to what is copied."""
 
-NO_STAMP = bytes(STAMP.size)
+_NO_STAMP = bytes(STAMP.size)
 _UNSAFE_STAMP = STAMP.pack(0, 0, -1, 0, 0)
 
 Record = tuple[str, str, tuple[int, bytes, int, int]]
 """A path, the earlier entry that it is another name of, and `_NUMBERS`."""
+
+LookItems = Iterator[tuple[str, tuple[bytes]]]
+"""Lines and stamps of a `SourceLook`."""
+
+_NOTHING = "", (b"",)
 
 
 class InventorySink(ForwardingSink):
@@ -77,23 +84,40 @@ class InventorySink(ForwardingSink):
         self._fd = -1
         self._count = self._size = self._end = 0
         self._names: list[str] = []
-        self._numbers: list[bytes] = []
+        self._numbers = bytearray()
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         self._sink.put(entry, found)
-        if not isinstance(entry, Entry):
-            return
-        self._names += (entry.path, entry.target if entry.hardlink else "")
-        if found is None:
-            stamp = stamp_of_time(entry.mtime_ns)
-        else:
-            stamp = safe_stamp(found.stat, self._limit_ns)
+        if isinstance(entry, Entry):
+            self.note(entry, found)
+
+    def note(self, entry: Entry, found: FoundFile | None) -> None:
+        """Note an entry that was put last."""
+        stamp = _of_time(entry.mtime_ns) if found is None else self._stamp(found.stat)
         self._size += entry.size
-        tar = self._tar
-        start, end = tar.span if tar is not None else (0, 0)
+        start, end = self._tar.span if self._tar is not None else (0, 0)
         lengths, self._end = (start - self._end, end - start), end
-        self._numbers.append(_NUMBERS.pack(_mode(entry, found), stamp, *lengths))
-        if len(self._numbers) == _BATCH:
+        numbers = _NUMBERS.pack(_mode(entry, found), stamp, *lengths)
+        self._add((entry.path, entry.target if entry.hardlink else ""), numbers)
+
+    def keep(self, batch: "Batch") -> None:
+        """Note entries as they are in the last table, which come next in the tar, too."""
+        self._size += _FEW_BYTES  # They were not few.
+        if self._tar is not None:
+            self._end = self._tar.span[1]
+        self._add(*batch)
+
+    def _stamp(self, status: os.stat_result) -> bytes:
+        """The stamp of a source; that of no file if it was changed just now, because it may get the
+        same one by a second change."""
+        if status.st_mtime_ns >= self._limit_ns or status.st_ctime_ns >= self._limit_ns:
+            return _UNSAFE_STAMP
+        return stamp_of(status)
+
+    def _add(self, names: Sequence[str], numbers: bytes) -> None:
+        self._names += names
+        self._numbers += numbers
+        if len(self._names) >= 2 * _BATCH:
             self._flush()
 
     def _flush(self) -> None:
@@ -102,15 +126,16 @@ class InventorySink(ForwardingSink):
             self._fd = os.open(self._path, flags, 0o600)
             write_all(self._fd, bytes(_START.size))
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
-        write_all(self._fd, _packed(len(self._numbers), names, b"".join(self._numbers)))
-        self._count += len(self._numbers)
+        body, count = names + self._numbers, len(self._names) // 2
+        write_all(self._fd, _HEAD.pack(count, len(names), crc32(body)) + body)
+        self._count += count
         self._names.clear()
         self._numbers.clear()
 
     def settle(self) -> None:
         """Write what is left, too. Without it the table is not whole."""
         super().settle()
-        few = len(self._numbers) < _FEW_ENTRIES and self._size < _FEW_BYTES
+        few = len(self._names) < 2 * _FEW_ENTRIES and self._size < _FEW_BYTES
         if self._numbers and not (few and self._fd < 0):
             self._flush()
         if self._fd >= 0:
@@ -126,11 +151,49 @@ class InventorySink(ForwardingSink):
             discard(self._path)
 
 
+class Batch(NamedTuple):
+    """Some records: each path, and behind it the earlier entry that it is another name of; and
+    their `_NUMBERS`, as they are in the file."""
+
+    names: list[str]
+    numbers: bytes
+
+    @property
+    def length(self) -> int:
+        """How many they are."""
+        return len(self.names) // 2
+
+    def piece(self, first: int, end: int | None = None) -> "Batch":
+        """Those from one to another, or to the end."""
+        end, size = self.length if end is None else end, _NUMBERS.size
+        return Batch(self.names[2 * first : 2 * end], self.numbers[size * first : size * end])
+
+    def records(self) -> Iterator[Record]:
+        """One after the other."""
+        numbers = _NUMBERS.iter_unpack(self.numbers)
+        return zip(self.names[::2], self.names[1::2], numbers, strict=True)
+
+
+_NO_BATCH = Batch([], b"")
+PassedOver = Callable[[Batch, TarSpan], None]
+
+
 class Inventory:
     """A table that is read beside a plan. Use it in a `with`. Opening it raises `Unplannable` if it
     is not there, and reading it if it is damaged."""
 
-    __slots__ = ("_at", "_fd", "_records", "length", "met", "next", "tar_bytes")
+    __slots__ = (
+        "_at",
+        "_batch",
+        "_batches",
+        "_fd",
+        "_number",
+        "_records",
+        "length",
+        "met",
+        "next",
+        "tar_bytes",
+    )
 
     def __init__(self, path: str) -> None:
         try:
@@ -145,7 +208,10 @@ class Inventory:
         self._at = 0
         """Where in the tar the record ends that was met last."""
         self.met: Record | None = None
-        self._records = _records(self._fd, self.length)
+        self._batches = _batches(self._fd, self.length)
+        self._batch, self._number = _NO_BATCH, 0
+        """What was read last, and which of its records is `next`."""
+        self._records: Iterator[Record] = iter(())
         self.next: Record | None = None
         """What comes next in the table."""
 
@@ -159,18 +225,11 @@ class Inventory:
         self.met = record
         mode, stamp, _, size = record[2]
         end = self._go_on(record)
-        if stamp != (stamp_of_time(entry.mtime_ns) if found is None else stamp_of(found.stat)):
+        if stamp != (_of_time(entry.mtime_ns) if found is None else stamp_of(found.stat)):
             return None
         if mode != _mode(entry, found) or record[1] != (entry.target if entry.hardlink else ""):
             return None
         return end - size, end
-
-    def _go_on(self, record: Record) -> int:
-        """Leave a record behind; returns where its entry ends."""
-        _, _, gap, size = record[2]
-        self._at += gap + size
-        self.next = next(self._records, None)
-        return self._at
 
     def gone(self, path: str | None) -> Iterator[str]:
         """The paths of the table that come before `path` (None: all) and were not met."""
@@ -183,13 +242,54 @@ class Inventory:
             yield record[0]
             record = self.next
 
-    def batches(self) -> Iterator["Batch"]:
-        """All records, as they are in the file. `next` is of no use then."""
-        os.lseek(self._fd, _START.size, os.SEEK_SET)
-        return _batches(self._fd, self.length)
+    def pass_over(
+        self, items: LookItems, below: int, top: str, not_alone: Set[str], kept: PassedOver
+    ) -> str:
+        """Leave behind what is as a look saw it: `items` whose paths begin at `below`, and belong
+        into the directory `top`. `kept` gets it, and where it is in the tar. Returns the first line
+        of what may be otherwise, and has to be met by `same`; "" if all items are through."""
+        cut = len(top) + 1 if top else 0
+        while self.next is not None:
+            batch, first, start = self._batch, self._number, self._at
+            number, at, changed = first, start, ""
+            records = chain((self.next,), self._records)
+            for (path, target, numbers), (line, (now,)) in zip(records, items, strict=False):
+                mode, stamp, gap, size = numbers
+                rest = path[cut:]
+                plain = stamp == now and mode < _IMPLIED and not (gap or target)
+                if not plain or rest in not_alone or not line.startswith(f"{rest}\0", below):
+                    self.next, changed = (path, target, numbers), line
+                    break
+                number += 1
+                at += size
+            if number > first:
+                kept(batch.piece(first, number), (start, at))
+            self._number, self._at = number, at
+            if changed:
+                return changed
+            self._stand(batch.piece(number))
+            if number < batch.length:
+                return ""
+        return next(items, _NOTHING)[0]
+
+    def _go_on(self, record: Record) -> int:
+        """Leave a record behind; returns where its entry ends."""
+        _, _, gap, size = record[2]
+        self._at += gap + size
+        self._number += 1
+        self.next = next(self._records, None)
+        if self.next is None:
+            self._stand(_NO_BATCH)
+        return self._at
+
+    def _stand(self, batch: "Batch") -> None:
+        """Have a batch next, or the one after it if it is empty."""
+        self._batch, self._number = batch if batch.names else next(self._batches, _NO_BATCH), 0
+        self._records = self._batch.records()
+        self.next = next(self._records, None)
 
     def __enter__(self) -> Self:
-        self.next = next(self._records, None)
+        self._stand(_NO_BATCH)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,30 +298,7 @@ class Inventory:
 
 def was_directory(record: Record) -> bool:
     """Whether a directory was put there."""
-    return stat.S_ISDIR(record[2][0] & ~(KEEP | IMPLIED))
-
-
-class Batch(NamedTuple):
-    """Some records: names and `_NUMBERS`, as they are in the file."""
-
-    length: int
-    names: bytes
-    numbers: bytes
-
-    def records(self) -> Iterator[Record]:
-        """One after the other."""
-        names = self.names.decode("utf-8", "surrogateescape").split("\0")
-        return zip(names[::2], names[1::2], _NUMBERS.iter_unpack(self.numbers), strict=True)
-
-
-def _packed(count: int, names: bytes, numbers: bytes | bytearray) -> bytes:
-    body = names + numbers
-    return _HEAD.pack(count, len(names), crc32(body)) + body
-
-
-def _records(fd: int, left: int) -> Iterator[Record]:
-    for batch in _batches(fd, left):
-        yield from batch.records()
+    return stat.S_ISDIR(record[2][0] & ~(_KEEP | _IMPLIED))
 
 
 def _batches(fd: int, left: int) -> Iterator[Batch]:
@@ -232,10 +309,11 @@ def _batches(fd: int, left: int) -> Iterator[Batch]:
             raise _damaged()
         count, names_size, crc = _HEAD.unpack(head)
         size = names_size + count * _NUMBERS.size
-        body = os.read(fd, size) if 0 < count <= min(_BATCH, left) else b""
+        body = os.read(fd, size) if 0 < count <= min(_MOST, left) else b""
         if len(body) != size or crc32(body) != crc:
             raise _damaged()
-        yield Batch(count, body[:names_size], body[names_size:])
+        names = body[:names_size].decode("utf-8", "surrogateescape").split("\0")
+        yield Batch(names, body[names_size:])
         left -= count
     if os.read(fd, 1):
         raise _damaged()
@@ -245,23 +323,15 @@ def _damaged() -> Unplannable:
     return Unplannable("what is known of the earlier copy is damaged")
 
 
-def safe_stamp(status: os.stat_result, limit_ns: int) -> bytes:
-    """The stamp of a source; that of no file if it was changed after `limit_ns`, because it may get
-    the same one by a second change."""
-    if status.st_mtime_ns >= limit_ns or status.st_ctime_ns >= limit_ns:
-        return _UNSAFE_STAMP
-    return stamp_of(status)
-
-
-def stamp_of_time(mtime_ns: int | None) -> bytes:
+def _of_time(mtime_ns: int | None) -> bytes:
     """The stamp of what no source has, but for a time (None: that of the writing)."""
-    return NO_STAMP if mtime_ns is None else STAMP.pack(0, 0, 0, mtime_ns, 1)
+    return _NO_STAMP if mtime_ns is None else STAMP.pack(0, 0, 0, mtime_ns, 1)
 
 
 def _mode(entry: Entry, found: FoundFile | None) -> int:
     if found is not None and found.implied:
-        return entry.mode | IMPLIED
-    return entry.mode | KEEP if entry.keep else entry.mode
+        return entry.mode | _IMPLIED
+    return entry.mode | _KEEP if entry.keep else entry.mode
 
 
 # --- The tables of a store ---
@@ -272,35 +342,6 @@ def average_bytes(path: str) -> int:
     with Inventory(path) as inventory:
         average: int = inventory.tar_bytes // max(inventory.length, 1)
         return average
-
-
-class Renewed(NamedTuple):
-    """What is new in a record: mode, stamp, and the length in the tar."""
-
-    mode: int
-    stamp: bytes
-    size: int
-
-
-def renew(old: str, making: str, records: Mapping[int, Renewed], tar_bytes: int) -> None:
-    """Write a table that is `old` but for some records, by their numbers. Raises `Unplannable` if
-    the old one is damaged."""
-    numbers = sorted(records, reverse=True)
-    with Inventory(old) as inventory, open(making, "xb") as file:
-        file.write(bytes(_START.size))
-        first = 0
-        for batch in inventory.batches():
-            changed = bytearray(batch.numbers)
-            while numbers and numbers[-1] < first + batch.length:
-                number = numbers.pop()
-                at = (number - first) * _NUMBERS.size
-                _, _, gap, _ = _NUMBERS.unpack_from(changed, at)
-                mode, stamp, size = records[number]
-                _NUMBERS.pack_into(changed, at, mode, stamp, gap, size)
-            file.write(_packed(batch.length, batch.names, changed))
-            first += batch.length
-        file.seek(0)
-        file.write(_START.pack(_MAGIC, first, tar_bytes))
 
 
 def keep(making: str, folder: str, name: str) -> None:

@@ -77,23 +77,15 @@ class LayerSink(Sink):
         else:
             self.write(entry)
 
-    def repeat(self, entry: Planned, found: FoundFile | None, span: TarSpan) -> None:
+    def repeat(self, entry: Entry, span: TarSpan) -> None:
         """Write one entry that is as it was in the last tar. Raises `Unplannable`."""
-        if isinstance(self._writer, LayerWriter):  # There is no last tar.
-            self.put(entry, found)
-        elif self.takes(entry):
-            self._writer.repeat(span)
-
-    @property
-    def is_patch(self) -> bool:
-        """Whether it is a patch of another layer."""
-        return not isinstance(self._writer, LayerWriter)
+        if self.takes(entry):
+            self.keep(span)
 
     def keep(self, span: TarSpan) -> None:
         """Write a piece of the last tar, whatever is in it."""
         assert not isinstance(self._writer, LayerWriter)
         self._writer.repeat(span)
-        self._start = self._writer.position
 
     def takes(self, entry: Planned) -> bool:
         """Whether the layer has an entry for this, which is then to be written next. Directories

@@ -198,7 +198,7 @@ class _Plan:
                 found = FoundFile(pick.real, dir_fd, name, pick.stat)
                 sink.put(looks.entry(found, top))
         put, count = sink.put, self._tally.add
-        for found in self._selection.below(pick):
+        for found in sink.below(pick, top, self._selection.below(pick)):
             entry = looks.entry(found, join(top, found.path))
             if found.implied and dest.kind(entry.path) == stat.S_IFDIR:
                 # Only the way to what is copied: --chown and --chmod do not mean it.

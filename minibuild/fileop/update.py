@@ -9,21 +9,27 @@ Goes out: the same tree, and the same layer, as if all had been copied. What is 
 - *in the layer*, which becomes a patch of the last one: places in that one's tar, and what is new
   (`layer.patch`). It is packed when something asks for it.
 
+The look for the key has seen all files of a directory a moment ago. So the copy of it takes no
+walk: what is as the table says is passed over, and only what may be otherwise is planned and put.
+What was passed over is not looked at again. If it changes after the look, the result has what was
+there before, and so has the key.
+
 `Unplannable` is raised where the last result does not help: then everything is copied. That is so
 where the base has something at a path that is gone now, which would come to light again, and for
 all that `dest` refuses. Read next: `inventory`, `dest`.
 """
 
+import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from minibuild.errors import ImageError
-from minibuild.fileop.api import Entry, Planned, Sink
+from minibuild.fileop.api import Entry, Planned, Sink, SourceTree
 from minibuild.fileop.dest import PlannedTree, Unplannable
-from minibuild.fileop.hasher import SourceLook, touched
-from minibuild.fileop.inventory import Inventory, was_directory
+from minibuild.fileop.hasher import TYPES, SourceLook, touched
+from minibuild.fileop.inventory import Batch, Inventory, InventorySink, was_directory
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.select import Pick
 from minibuild.fileop.tee import Tee
@@ -33,14 +39,17 @@ from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
 from minibuild.layer.pieces import PieceTaker
-from minibuild.linux.beneath import join
+from minibuild.layer.tar_format import TarSpan
+from minibuild.linux import owner, xattr
+from minibuild.linux.beneath import join, lstat, parents
+from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
 
 
 class Earlier(NamedTuple):
-    """What came of the last copy: its table, and its layer if it was made one. The new layer is a
-    patch of that, in the file `patch` ("": all files are read), which the `taker` may pack
-    meanwhile. `look` is what was seen of the sources since, if the copy stands on the very same."""
+    """What came of the last copy: its table, and its layer if the new one is to be a patch of that,
+    in the file `patch`, which the `taker` may pack meanwhile. `look` is what was seen of the
+    sources since, if the copy stands on the very same."""
 
     inventory: str
     layer: Layer | LayerPatch | None = None
@@ -50,30 +59,35 @@ class Earlier(NamedTuple):
 
 
 class Update(Sink):
-    """Puts what changed into a tree, a layer, or both (`Tee`).
+    """Puts what changed into a tree, a layer, or both (`Tee`), and notes all in a new table.
 
     The tree holds what the last copy put. The `plan` is that of the layer, if there is one. `kept`
-    counts the entries that were as they were. `newest_ns` is the newest ctime of what was seen, and
-    of a file that was read, after that. The `directories`, paths in inputs, are to be seen once
-    more: in the end that tells whether something came or went meanwhile.
+    counts the entries that were as they were.
     """
 
     def __init__(
         self,
         inventory: Inventory,
+        table: InventorySink,
         plan: PlannedTree,
+        sources: Mapping[int, SourceTree],
+        look: SourceLook | None,
         *,
         tree: TreeSink | None = None,
         layer: LayerSink | None = None,
     ) -> None:
         self._inventory = inventory
+        self._table = table
         self._plan = plan
+        self._sources = sources
+        self._look = look
         self._tree = tree
         self._layer = layer
         self._removed = ""
         self._input, self._below = -1, ""
-        self.directories: list[tuple[int, str]] = []
-        self.kept = self.newest_ns = 0
+        self._directories: set[tuple[int, str]] = set()
+        """Paths in inputs, to be seen once more: that tells whether something came or went."""
+        self._newest_ns = self.kept = 0
         self.digest = b""
 
     def begin(self, copy: Copy) -> None:
@@ -81,9 +95,36 @@ class Update(Sink):
 
     def enter(self, pick: Pick) -> None:
         self._below = pick.real if pick.is_dir else ""
-        self.directories.append((self._input, pick.real))
+        self._directories.add((self._input, pick.real))
         if self._tree is not None:
             self._tree.enter(pick)
+
+    def below(self, pick: Pick, top: str, walk: Iterator[FoundFile]) -> Iterator[FoundFile]:
+        if self._look is None or self._look.top != pick.real:
+            return walk
+        self._plan.lacks_some(top)
+        return self._otherwise(self._look, top)
+
+    def _otherwise(self, look: SourceLook, top: str) -> Iterator[FoundFile]:
+        """What of a directory may be otherwise than the last time, by a look."""
+        items = look.items()
+        below = len(next(items)[0].partition("\0")[0].rstrip("/")) + 1
+        with Cursor(self._sources[self._input].fd) as dirs:
+            while line := self._inventory.pass_over(
+                items, below, top, look.not_alone, self._pass_over
+            ):
+                path, _, words = line[below:].partition("\0")
+                full = join(self._below, path)
+                if (above := full.rpartition("/")[0]) != dirs.path:
+                    self._directories.update((self._input, folder) for folder in parents(above))
+                yield _found(dirs, full, path, words)
+        look.forget()
+
+    def _pass_over(self, batch: Batch, span: TarSpan) -> None:
+        if self._layer is not None:
+            self._layer.keep(span)
+        self._table.keep(batch)
+        self.kept += batch.length
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Raises `Unplannable`."""
@@ -93,20 +134,21 @@ class Update(Sink):
             self._remove_gone(entry.path)
         span = self._inventory.same(entry, found)
         if found is not None:
-            if found.stat.st_ctime_ns > self.newest_ns:
-                self.newest_ns = found.stat.st_ctime_ns
+            if found.stat.st_ctime_ns > self._newest_ns:
+                self._newest_ns = found.stat.st_ctime_ns
             if stat.S_ISDIR(entry.mode):
-                self.directories.append((self._input, join(self._below, found.path)))
+                self._directories.add((self._input, join(self._below, found.path)))
         if span is None:
             self._change(entry, found)
             if found is not None and touched(found):
-                self.newest_ns = time.time_ns()
-            return
-        self.kept += 1
-        if self._layer is None:
-            self._plan.takes(entry)
+                self._newest_ns = time.time_ns()
         else:
-            self._layer.repeat(entry, found, span)
+            self.kept += 1
+            if self._layer is None:
+                self._plan.takes(entry)
+            else:
+                self._layer.repeat(entry, span)
+        self._table.note(entry, found)
 
     def _change(self, entry: Entry, found: FoundFile | None) -> None:
         tree, met = self._tree, self._inventory.met
@@ -118,10 +160,13 @@ class Update(Sink):
             entry = entry._replace(keep=False)  # It is there from the last copy, not from the base.
         if self._layer is None:
             self._plan.takes(entry)
-        remove = met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met))
-        if remove:
+        if met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met)):
             self._removed = entry.path + "/"
-        put_instead(tree, entry, found, remove=remove)
+            tree.remove(entry.path)
+        tree.keep_times(entry.path)
+        tree.put(entry, found)
+        if isinstance(tree, Tee) and tree.given_up:
+            raise Unplannable(tree.given_up)
 
     def _remove_gone(self, path: str | None) -> None:
         for gone in self._inventory.gone(path):
@@ -134,29 +179,49 @@ class Update(Sink):
 
     def settle(self) -> None:
         self._remove_gone(None)
-        sink = self._tree or self._layer
-        if sink is not None:
-            sink.settle()
+        self._table.settle()
+
+    def newest_ns(self) -> int:
+        """The newest ctime of what was seen, of a file that was read after that, and of directories
+        as they are now."""
+        newest_ns = self._newest_ns
+        for number, real in self._directories:
+            found = lstat(self._sources[number].fd, real)
+            newest_ns = max(newest_ns, time.time_ns() if found is None else found.st_ctime_ns)
+        return newest_ns
 
 
-def put_instead(tree: TreeSink, entry: Entry, found: FoundFile | None, *, remove: bool) -> None:
-    """Put an entry into a tree that has had one at its path, which is to be removed, or a directory
-    that stays. Raises `Unplannable`."""
-    if remove:
-        tree.remove(entry.path)
-    tree.keep_times(entry.path)
-    tree.put(entry, found)
-    if isinstance(tree, Tee) and tree.given_up:
-        raise Unplannable(tree.given_up)
+def _found(dirs: Cursor, full: str, path: str, words: str) -> FoundFile:
+    """Something that a look saw, at the path `full` of the source, as a walk finds it."""
+    above, _, name = full.rpartition("/")
+    try:
+        fd = dirs.enter(above)
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except OSError as error:
+        raise Unplannable(f"{full}: {error.strerror}") from error
+    if not status.st_size:
+        status = owner.seen(status, xattr.at(fd, name), None)
+    kind = words.partition(" ")[0]
+    if kind != TYPES[stat.S_IFMT(status.st_mode)]:
+        raise Unplannable(f"{full} became something else")
+    return FoundFile(path, fd, name, status, kind == "dir" and " way " in words)
 
 
 @contextmanager
 def open_update(
-    earlier: Earlier, plan: PlannedTree, tree: TreeSink | None, layer: LayerSink | None
+    earlier: Earlier,
+    making: str,
+    plan: PlannedTree,
+    sources: Mapping[int, SourceTree],
+    tree: TreeSink | None,
+    layer: LayerSink | None,
 ) -> Iterator[Update]:
-    """The update of a tree, a layer or both, open while the block runs. Raises `Unplannable`."""
-    with Inventory(earlier.inventory) as inventory:
+    """The update of a tree, a layer or both, with a new table `making`, open while the block runs.
+    Raises `Unplannable`."""
+    sink = tree or layer
+    assert sink is not None
+    with Inventory(earlier.inventory) as inventory, InventorySink(making, sink, layer) as table:
         try:
-            yield Update(inventory, plan, tree=tree, layer=layer)
+            yield Update(inventory, table, plan, sources, earlier.look, tree=tree, layer=layer)
         except ImageError as error:  # A file changed while it was read.
             raise Unplannable(str(error)) from error

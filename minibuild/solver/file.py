@@ -93,6 +93,8 @@ class FileRunner:
         vertex, last = work.ready.vertex, work.last
         if self._plan.packing is not None and vertex.digest in self._plan.unread:
             try:
+                if work.earlier is not None and work.earlier.layer is None:
+                    raise Unplannable("the layer is not made of the last one")
                 done = self._do(work, "layer")
             except Unplannable:
                 if last is not None:
@@ -110,7 +112,9 @@ class FileRunner:
     def _write_tree(self, work: "_Work", *, shared: bool = False) -> tuple[DiffKey, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
         worker, parent = self._build.worker, work.parent
-        form: Form = "both" if work.ready.vertex.digest in self._plan.layered else "tree"
+        patched = work.earlier is None or work.earlier.layer is not None
+        layered = patched and work.ready.vertex.digest in self._plan.layered
+        form: Form = "both" if layered else "tree"  # A tree of little news is packed afterwards.
         start = parent
         if work.last is not None:
             if work.last.tree is None:

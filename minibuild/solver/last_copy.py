@@ -70,9 +70,10 @@ def begin(last: LastCopy, look: SourceLook | None, patch: str, *, packed: bool) 
     """What a copy begins with. Its layer becomes a patch where that is cheaper: one that is
     `packed` at once is decompressed, which takes as long as opening small files. Raises
     `Unplannable` if the table is damaged."""
-    if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
-        return Earlier(last.inventory)
-    return Earlier(last.inventory, last.layer, patch, look=look if last.same_base else None)
+    begun = Earlier(last.inventory, look=look if last.same_base else None)
+    if last.layer is None or (packed and average_bytes(last.inventory) >= _SMALL_BYTES):
+        return begun
+    return begun._replace(layer=last.layer, patch=patch)
 
 
 def takes_long(worker: Worker, result: Result) -> bool:

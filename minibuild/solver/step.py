@@ -249,7 +249,7 @@ class Steps:
         if isinstance(op, File):
             earlier = self._lookup.last_like(ready, op)
             result, done = self._files.run(ready, op, earlier=earlier, look=work.look)
-            self._pack(ready, result, done.patched)
+            self._pack(ready, result, done.layer is None)
             return result, {}, done.newest_ns
         from minibuild.solver.exec import ExecRun, run_exec  # a build may only copy
 

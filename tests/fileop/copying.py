@@ -9,23 +9,23 @@ import random
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from minibuild.fileop import changes, digest_cache, inventory, layer
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.changes import SourceChanges, find_changes
+from minibuild.fileop import digest_cache, inventory, layer
+from minibuild.fileop.api import Entry, SourceTree
 from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache
 from minibuild.fileop.hasher import SourceLook
-from minibuild.fileop.update import Earlier
+from minibuild.fileop.update import Earlier, Update
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, read_patch
@@ -85,7 +85,9 @@ class Copying:
         self.source = make(str(top / "source"), {})
         self.base = ""
         self.content = content
-        self.made = self.packed = self.found = 0
+        self.made = self.packed = self.kept = self.looked = 0
+        self.changed: list[str] = []
+        self.seen = SourceLook()
         self.server: CopyServer | None = None
         self.after_look: Callable[[], object] = lambda: None
         self.told: list[tuple[int, int]] = []
@@ -96,10 +98,6 @@ class Copying:
     def ignore(self, *patterns: str) -> None:
         self._ignore = patterns
 
-    def changes(self, copy: Copy, source: SourceTree, last: Copied) -> SourceChanges | None:
-        """What a look finds changed since a copy."""
-        return find_changes(Earlier(last.table, look=self.look(copy, source)), (copy,))
-
     def remember(self, copy: Copy) -> None:
         """Look at the source, so that the digests of its files are known."""
         with opened(self.source) as (source_fd,):
@@ -107,7 +105,7 @@ class Copying:
 
     def run(self, copy: Copy, last: Copied | None = None, *, looked: bool = False) -> Copied:
         """Copy onto the tree of the last copy, or onto that of the base. `looked`: by what a look
-        at the source finds, which is counted if it is enough."""
+        at the source finds, which is counted if it was of use. `changed` has what was put."""
         self.made += 1
         root, table = str(self._top / f"tree{self.made}"), str(self._top / f"table{self.made}")
         start = last.root if last else self.base
@@ -123,12 +121,16 @@ class Copying:
             with self._ahead(last) as ahead:
                 earlier = Earlier(last.table, last.layer, patch, ahead) if last else None
                 if last and earlier and looked:
-                    earlier = earlier._replace(look=self.look(copy, source))
-                    self.found += self.changes(copy, source, last) is not None
+                    self.seen = self.look(copy, source)
+                    earlier = earlier._replace(look=self.seen)
+                    self.looked += self.seen.top is not None
                     self.after_look()
-                job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
+                form: Form = "tree" if last and last.layer is None else self._form
+                job = CopyJob((copy,), form, "uncompressed", inventory=table, earlier=earlier)
                 hooks = Hooks(lambda *counts: self.told.append(counts))
-                done = do(job, places, self.content, hooks)
+                with self._noting_changes():
+                    done = do(job, places, self.content, hooks)
+        self.kept = done.kept
         layer = read_patch(patch, self.content) if done.patched else done.layer
         copied = Copied(layer, root, table, done.newest_ns)
         if ahead is not None and done.patched:
@@ -137,6 +139,18 @@ class Copying:
             assert Path(self.content.path(packed.digest)).read_bytes() == self.tar(copied)
             self.packed += 1
         return copied
+
+    @contextmanager
+    def _noting_changes(self) -> Iterator[None]:
+        self.changed, change = [], Update._change
+
+        def noted(update: Update, entry: Entry, found: FoundFile | None) -> None:
+            self.changed.append(entry.path)
+            change(update, entry, found)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Update, "_change", noted)
+            yield
 
     def look(self, copy: Copy, source: SourceTree) -> SourceLook:
         look = SourceLook()
@@ -160,7 +174,7 @@ class Copying:
 
 def stop_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were made a moment ago are known, and made directories have one time."""
-    for module in (inventory, changes, digest_cache):
+    for module in (inventory, digest_cache):
         monkeypatch.setattr(module, "RACY_NS", 0)
     monkeypatch.setattr(inventory, "_FEW_ENTRIES", 1)
     monkeypatch.setattr(layer, "time", SimpleNamespace(time_ns=lambda: OLD_NS))

@@ -81,7 +81,8 @@ def _records(path: str) -> list[inventory.Record]:
     fd = os.open(path, os.O_RDONLY)
     try:
         start = inventory._START
-        return list(inventory._records(fd, start.unpack(os.read(fd, start.size))[1]))
+        batches = inventory._batches(fd, start.unpack(os.read(fd, start.size))[1])
+        return [record for batch in batches for record in batch.records()]
     finally:
         os.close(fd)
 

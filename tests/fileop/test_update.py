@@ -67,7 +67,7 @@ def test_an_update_is_the_copy(
             continue  # Only as a tree, or a wildcard met a symlink to nothing.
         tried += 1
         try:
-            last = copying.run(copy, last, looked=rng.random() < 0.5)
+            last = copying.run(copy, last, looked=rng.random() < 0.7)
             updates += 1
         except Unplannable as reason:
             why.append(str(reason))

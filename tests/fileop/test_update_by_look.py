@@ -1,5 +1,5 @@
-"""A copy of what a look at the source found changed comes to what a copy of everything comes to. A
-few cases say what is left to the walk of `fileop/update.py`."""
+"""A copy of what a look at the source found changed takes no walk, and comes to what a copy of
+everything comes to."""
 
 import os
 import random
@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.fileop import changes, inventory
-from minibuild.fileop import copy as copying_module
+from minibuild.fileop import inventory, update, walk
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.changes import find_changes
 from minibuild.fileop.copy import Form
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import STAMP, is_since
 from minibuild.fileop.hasher import touched
-from minibuild.fileop.update import Earlier
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.linux.device import PLACEHOLDER
@@ -36,14 +33,10 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "case", ["all", "mode", "less some", "onto a base", "beside others", "a directory"]
 )
-def test_what_a_look_finds_is_put_and_nothing_else(
-    tmp_path: Path,
-    content: ContentStore,
-    form: Form,
-    case: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_one_such_copy_after_the_other(
+    tmp_path: Path, content: ContentStore, form: Form, case: str
 ) -> None:
-    """The result is that of a copy of everything, also after some such copies."""
+    """Each knows what the one before it put."""
     rng = random.Random(case + form)
     copy, base = CASES[case]
     copying = Copying(tmp_path, content, form)
@@ -61,16 +54,13 @@ def test_what_a_look_finds_is_put_and_nothing_else(
         for _ in range(rng.choice((0, 1, 2))):
             change(rng, copying.source)
         whole = copying.run(copy)
-        with monkeypatch.context() as patched:
-            patched.setattr(copying_module, "put_copy", None)
-            last = copying.run(copy, last, looked=True)
-        assert copying.found == round_number + 1
+        last = copying.run(copy, last, looked=True)
+        assert copying.looked == round_number + 1
         assert copying.tar(last) == copying.tar(whole)
         if form != "layer":
             assert tree(last.root, copy) == tree(whole.root, copy)
-    with opened(copying.source) as (source_fd,):
-        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
-    assert found is not None and found.changed == ()  # The new table knows what was put.
+    copying.run(copy, last, looked=True)
+    assert copying.changed == []
 
 
 _AFTER_LOOK: dict[str, tuple[bool, Callable[[Path], object]]] = {
@@ -105,7 +95,7 @@ def test_what_happens_to_the_source_after_the_look(
     time.sleep(0.05)
     copying.after_look = lambda: act(tmp_path / "source")
     last = copying.run(copy, last, looked=True)
-    assert copying.found == 1 and last.newest_ns is not None
+    assert copying.looked == 1 and last.newest_ns is not None
     assert is_since(last.newest_ns, since_ns) == noticed
     assert noticed or copying.tar(last) == copying.tar(whole)
     assert noticed or tree(last.root, copy) == tree(whole.root, copy)
@@ -150,25 +140,17 @@ def test_what_is_put_is_told_and_has_its_owner(tmp_path: Path, content: ContentS
     whole = copying.run(copy)
     copying.told.clear()
     updated = copying.run(copy, last, looked=True)
-    assert copying.found == 1 and copying.told == [(2, len("changed") + len("too"))]
+    assert copying.looked == 1 and copying.told == [(2, len("changed") + len("too"))]
     assert copying.tar(updated) == copying.tar(whole)
 
 
-def test_only_a_look_at_one_copy_says_what_changed(tmp_path: Path, content: ContentStore) -> None:
-    """It is let go of then: it is large."""
+def test_a_look_is_let_go_of(tmp_path: Path, content: ContentStore) -> None:
+    """It is large."""
     copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
     make(copying.source, {"b": "b", "d/x": "x"})
-    copying.remember(copy)
-    last = copying.run(copy)
-    (tmp_path / "source/d/x").write_text("changed")
-    with opened(copying.source) as (source_fd,):
-        looks = [copying.look(copy, SourceTree(source_fd, local=True)) for _ in range(2)]
-    assert find_changes(Earlier(last.table), (copy,)) is None
-    assert find_changes(Earlier(last.table, look=looks[0]), (copy, copy)) is None
-    found = find_changes(Earlier(last.table, look=looks[1]), (copy,))
-    assert found is not None and [one.path for one in found.changed] == ["d/x"]
-    assert found.kept == 2
-    assert (looks[1].top, looks[1].lines) == (None, []) and not looks[1].stamps
+    copying.run(copy, copying.run(copy), looked=True)
+    assert copying.looked == 1
+    assert (copying.seen.top, copying.seen.lines) == (None, []) and not copying.seen.stamps
 
 
 def test_a_name_that_is_no_more_of_the_file_that_changed(
@@ -182,12 +164,16 @@ def test_a_name_that_is_no_more_of_the_file_that_changed(
     last = copying.run(copy)
     with opened(copying.source) as (source_fd,):
         before = copying.look(copy, SourceTree(source_fd, local=True))
-        (tmp_path / "source/b").unlink()
-        (tmp_path / "source/b").write_text("changed")
-        now = copying.look(copy, SourceTree(source_fd, local=True))
-    assert [line.partition("\0")[0].strip("/") for line in now.lines] == ["", "b", "c"]
-    now.stamps[-STAMP.size :] = before.stamps[-STAMP.size :]
-    assert find_changes(Earlier(last.table, look=now), (copy,)) is None
+    (tmp_path / "source/b").unlink()
+    (tmp_path / "source/b").write_text("changed")
+    whole = copying.run(copy)
+
+    def stay() -> None:
+        assert [one.partition("\0")[0] for one in copying.seen.lines] == ["/", "/b", "/c"]
+        copying.seen.stamps[-STAMP.size :] = before.stamps[-STAMP.size :]
+
+    copying.after_look = stay
+    assert copying.tar(copying.run(copy, last, looked=True)) == copying.tar(whole)
 
 
 def test_what_is_written_while_it_is_copied_is_noticed(
@@ -205,31 +191,32 @@ def test_what_is_written_while_it_is_copied_is_noticed(
         (tmp_path / "source" / found.path).write_text("later")
         return touched(found)
 
-    monkeypatch.setattr(changes, "touched", written)
+    monkeypatch.setattr(update, "touched", written)
     newest_ns = copying.run(copy, last, looked=True).newest_ns
     assert newest_ns is not None and is_since(newest_ns, since_ns)
 
 
-def test_what_was_read_by_the_look_is_put_again(tmp_path: Path, content: ContentStore) -> None:
-    """It may have been written between its stamp and its digest, and also if the last copy did not
-    trust its stamp."""
+def test_what_was_read_by_the_look_is_looked_at_again(
+    tmp_path: Path, content: ContentStore
+) -> None:
+    """It may have been written between its stamp and its digest. What the last copy did not trust
+    is put again."""
     copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
     make(copying.source, {"b": "b", "d/x": "x"})
     with pytest.MonkeyPatch.context() as clock:
         clock.setattr(inventory, "RACY_NS", 10**12)
         last = copying.run(copy)
-    with opened(copying.source) as (source_fd,):
-        source = SourceTree(source_fd, local=True)
-        for _ in range(2):
-            found = copying.changes(copy, source, last)
-            assert found is not None and [one.path for one in found.changed] == ["b", "d", "d/x"]
-        last = copying.run(copy)
-        found = copying.changes(copy, source, last)
-        assert found is not None and found.changed == () and found.kept == 3
-        with content.store.db.transaction() as tx:
-            tx.execute("DELETE FROM digests_of_files")
-        found = copying.changes(copy, source, last)
-    assert found is not None and [one.path for one in found.changed] == ["b", "d/x"]
+    for _ in range(2):
+        copying.run(copy, last, looked=True)
+        assert copying.changed == ["b", "d", "d/x"]
+    last = copying.run(copy)
+    copying.run(copy, last, looked=True)
+    assert copying.changed == [] and copying.kept == 3
+    with content.store.db.transaction() as tx:
+        tx.execute("DELETE FROM digests_of_files")
+    copying.after_look = lambda: (tmp_path / "source/d/x").write_text("later")
+    copying.run(copy, last, looked=True)
+    assert copying.changed == ["d/x"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +227,7 @@ def test_what_was_read_by_the_look_is_put_again(tmp_path: Path, content: Content
 def test_a_directory_that_is_only_the_way_is_another(
     tmp_path: Path, content: ContentStore, before: tuple[str, ...], now: tuple[str, ...]
 ) -> None:
-    """Nothing else tells that --chown means it, or does not; such a change is left to the walk."""
+    """Nothing else tells that --chown means it, or does not."""
     copying = Copying(tmp_path, content, "layer")
     copying.base = make(str(tmp_path / "base"), {"d/of": ""})
     make(copying.source, {"b": "b", "d/x": "x"})
@@ -249,7 +236,6 @@ def test_a_directory_that_is_only_the_way_is_another(
     whole = copying.run(copy._replace(exclude=now))
     updated = copying.run(copy._replace(exclude=now), last, looked=True)
     assert copying.tar(updated) == copying.tar(whole) != copying.tar(last)
-    assert copying.found == 0
 
 
 def test_a_file_of_the_base_is_left_to_a_whole_copy(tmp_path: Path, content: ContentStore) -> None:
@@ -279,30 +265,74 @@ def _link(top: Path) -> None:
     (top / "z/1").hardlink_to(top / "d/x")
 
 
-_LEFT: dict[str, Callable[[Path], object]] = {
-    "a new name": lambda top: (top / "d/new").touch(),
-    "a new name at the end": lambda top: (top / "zz").touch(),
-    "a name is gone": lambda top: (top / "d/x").unlink(),
-    "another name": lambda top: (top / "d").rename(top / "e"),
-    "a symlink": lambda top: ((top / "s").unlink(), (top / "s").symlink_to("b")),
-    "another type": lambda top: ((top / "d/x").unlink(), (top / "d/x").mkdir()),
-    "a name of another file": _link,
-    "a file with two names": lambda top: (top / "b").write_text("changed"),
+_CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "a new name": (lambda top: (top / "d/new").touch(), ["d", "d/new"]),
+    "a new name at the end": (lambda top: (top / "zz").touch(), ["zz"]),
+    "a name is gone": (lambda top: (top / "d/x").unlink(), ["d"]),
+    "the first is gone": (lambda top: (top / "a").unlink(), []),
+    "another name": (lambda top: (top / "d").rename(top / "e"), ["e", "e/x"]),
+    "a symlink": (lambda top: ((top / "s").unlink(), (top / "s").symlink_to("b")), ["s"]),
+    "another type": (
+        lambda top: ((top / "d/x").unlink(), (top / "d/x").mkdir(), (top / "d/x/y").touch()),
+        ["d", "d/x", "d/x/y"],
+    ),
+    "a name of another file": (_link, ["d/x", "z", "z/1"]),
+    "a file with two names": (lambda top: (top / "b").write_text("changed"), ["b", "c"]),
+    "another first name": (lambda top: (top / "b").unlink(), ["c"]),
 }
 
 
-@pytest.mark.parametrize("case", _LEFT)
-def test_what_is_left_to_the_walk(tmp_path: Path, content: ContentStore, case: str) -> None:
-    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
-    make(copying.source, {"b": "b", "d/x": "x", "z/1": "1"})
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", _CHANGES)
+def test_what_a_look_finds_is_put_and_nothing_else(
+    tmp_path: Path, content: ContentStore, form: Form, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is not walked."""
+    copying, copy = Copying(tmp_path, content, form), CASES["all"][0]
+    make(copying.source, {"a": "a", "b": "b", "d/x": "x", "z/1": "1"})
     os.link(f"{copying.source}/b", f"{copying.source}/c")
     os.symlink("z", f"{copying.source}/s")
     copying.remember(copy)
     last = copying.run(copy)
     time.sleep(0.01)
-    _LEFT[case](tmp_path / "source")
-    with opened(copying.source) as (source_fd,):
-        assert copying.changes(copy, SourceTree(source_fd, local=True), last) is None
+    act, expected = _CHANGES[case]
+    act(tmp_path / "source")
+    whole = copying.run(copy)
+    copying.after_look = lambda: monkeypatch.setattr(walk, "walk", None)
+    updated = copying.run(copy, last, looked=True)
+    assert copying.changed == expected
+    assert copying.tar(updated) == copying.tar(whole)
+    if form != "layer":
+        assert tree(updated.root, copy) == tree(whole.root, copy)
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+def test_a_first_name_that_is_ignored_now(
+    tmp_path: Path, content: ContentStore, form: Form
+) -> None:
+    """Then the second one is the file, though nothing of it changed."""
+    copying, copy = Copying(tmp_path, content, form), CASES["all"][0]
+    make(copying.source, {"a": "a", "b": "b", "d/x": "= a"})
+    last = copying.run(copy)
+    copying.ignore("a")
+    whole, updated = copying.run(copy), copying.run(copy, last, looked=True)
+    assert copying.changed == ["d/x"]
+    assert copying.tar(updated) == copying.tar(whole)
+    if form != "layer":
+        assert tree(updated.root, copy) == tree(whole.root, copy)
+
+
+def test_a_table_stays_though_few_files_are_new(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "_FEW_ENTRIES", 100)
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {f"{number}": "" for number in range(600)})
+    last = copying.run(copy)
+    for number in range(2):
+        make(copying.source, {f"new{number}": ""})
+        last = copying.run(copy, last, looked=True)
+        assert copying.changed == [f"new{number}"]
 
 
 def test_what_was_written_just_before_is_put_again(
@@ -314,8 +344,8 @@ def test_what_was_written_just_before_is_put_again(
     copying.remember(copy)
     last = copying.run(copy)
     (tmp_path / "source/d/x").write_text("changed")
-    monkeypatch.setattr(changes, "RACY_NS", 10**12)
-    last = copying.run(copy, last, looked=True)
-    with opened(copying.source) as (source_fd,):
-        found = copying.changes(copy, SourceTree(source_fd, local=True), last)
-    assert found is not None and [one.path for one in found.changed] == ["d/x"]
+    with monkeypatch.context() as clock:
+        clock.setattr(inventory, "RACY_NS", 10**12)
+        last = copying.run(copy, last, looked=True)
+    copying.run(copy, last, looked=True)
+    assert copying.changed == ["d/x"]
