@@ -37,7 +37,7 @@ from minibuild.linux.recorded import Records
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.snapshot import entry, whiteout
 from minibuild.snapshot.api import Applied, Change, Kind, MergePolicy
-from minibuild.snapshot.view import WHITEOUT, View
+from minibuild.snapshot.view import NOTHING, WHITEOUT, View
 from minibuild.startup.tuples import NamedTuple
 
 _ATTRIBUTED = (stat.S_IFREG, WHITEOUT)
@@ -58,8 +58,8 @@ class Applier:
     def __init__(
         self,
         layer_dir: str,
-        below: View,
-        policy: MergePolicy,
+        below: View = NOTHING,
+        policy: MergePolicy = MergePolicy(),  # noqa: B008
         *,
         link: bool = True,
         owners: Records | None = None,

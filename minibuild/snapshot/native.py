@@ -6,7 +6,7 @@ file would write to all its names. A merge may link, because it is never written
 Read next: `merge`.
 """
 
-from minibuild.snapshot.api import MergePolicy, SnapshotID
+from minibuild.snapshot.api import SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
@@ -33,18 +33,13 @@ class NativeSnapshotter(Snapshotter):
             return snapshot
         from minibuild.snapshot.apply import Applier
         from minibuild.snapshot.diff import changes
-        from minibuild.snapshot.view import View
+        from minibuild.snapshot.merge import view_of
+        from minibuild.snapshot.view import NOTHING
 
-        owners = self.owners(parent)
-        nothing = View((), self.whiteouts)
-        whole = View([self.layer_dir(parent)], self.whiteouts, owners)
+        whole = view_of(self, parent)
         with self.removed_if_failed(snapshot):
+            owners, cancelled = self.owners(snapshot), self.cancelled
             folder = self.layer_dir(snapshot)
-            applier = Applier(
-                *(folder, nothing, MergePolicy()),
-                link=False,
-                owners=self.owners(snapshot),
-                cancelled=self.cancelled,
-            )
-            applier.apply(changes(nothing, whole), owners)
+            applier = Applier(folder, link=False, owners=owners, cancelled=cancelled)
+            applier.apply(changes(NOTHING, whole), whole.owners)
         return snapshot

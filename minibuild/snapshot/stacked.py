@@ -14,17 +14,15 @@ from contextlib import contextmanager, suppress
 
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.descriptors import closing_fd
-from minibuild.snapshot.api import MergePolicy, Mount, SnapshotID
+from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.diff import changes
 from minibuild.snapshot.entry import inherit_root
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.snapshot.sweep import discard
-from minibuild.snapshot.view import View
+from minibuild.snapshot.view import NOTHING, View
 from minibuild.store.layout import Store
-
-_NOTHING = View((), "plain")
 
 
 class StackedSnapshotter(Snapshotter):
@@ -62,9 +60,7 @@ class StackedSnapshotter(Snapshotter):
         if not readonly and len(layers) > 1:
             before, after = view_of(self, snapshot), View([self._whole(snapshot)], "plain")
             below = View([self.layer_dir(one) for one in reversed(layers[:-1])], self.whiteouts)
-            applier = Applier(
-                *(self.layer_dir(snapshot), below, MergePolicy()), cancelled=self.cancelled
-            )
+            applier = Applier(self.layer_dir(snapshot), below, cancelled=self.cancelled)
             applier.apply(list(changes(before, after)))
 
     def _path_of_whole(self, snapshot: SnapshotID) -> str:
@@ -88,6 +84,6 @@ class StackedSnapshotter(Snapshotter):
             discard(self.store, making)  # Of a process that died.
         os.mkdir(making)
         inherit_root(view.dirs[0], making)
-        applier = Applier(making, _NOTHING, MergePolicy(), cancelled=self.cancelled)
-        applier.apply(changes(_NOTHING, view))
+        applier = Applier(making, cancelled=self.cancelled)
+        applier.apply(changes(NOTHING, view))
         os.rename(making, path)

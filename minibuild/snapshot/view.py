@@ -172,3 +172,7 @@ class View:
             merged.append(candidate)
             path = candidate
         return merged
+
+
+NOTHING = View((), "plain")
+"""The tree of no layers: what is put on it is a tree by itself."""

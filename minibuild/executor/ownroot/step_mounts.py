@@ -30,13 +30,12 @@ from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.executor.stubs import cannot_make, check_kind
 from minibuild.linux.beneath import makedirs_beneath, open_beneath, remove_path
 from minibuild.linux.descriptors import closing_fd
-from minibuild.snapshot.api import Change, Kind, MergePolicy
+from minibuild.snapshot.api import Change, Kind
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.diff import changes
-from minibuild.snapshot.view import View
+from minibuild.snapshot.view import NOTHING, View
 from minibuild.startup.tuples import NamedTuple
 
-_NOTHING = View((), "plain")
 _HOSTS, _RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 
 
@@ -146,13 +145,13 @@ class StepMounts:
         found = os.stat(real)
         if stat.S_ISDIR(found.st_mode):
             os.mkdir(target)
-            self._applier(target).apply(changes(_NOTHING, View([real], "plain")))
+            self._applier(target).apply(changes(NOTHING, View([real], "plain")))
         else:
             (folder, name), kind = os.path.split(target), stat.S_IFMT(found.st_mode)
             self._applier(folder).apply([Change(Kind.ADD, name, real, found.st_ino, kind)])
 
     def _applier(self, folder: str) -> Applier:
-        return Applier(folder, _NOTHING, MergePolicy(), link=False, cancelled=self._cancelled)
+        return Applier(folder, link=False, cancelled=self._cancelled)
 
     # --- in the tree ---
 

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 
 from minibuild.executor.ownroot.exchange import Moved
 from minibuild.linux.beneath import remove_path
-from minibuild.snapshot.api import Change, Kind, MergePolicy, Mount
+from minibuild.snapshot.api import Change, Kind, Mount
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.compare import same_directory
 from minibuild.snapshot.diff import changes
-from minibuild.snapshot.view import Node, View
+from minibuild.snapshot.view import NOTHING, Node, View
 from minibuild.startup.tuples import NamedTuple
 
 PathsFound = dict[str, os.stat_result]
@@ -31,8 +31,6 @@ PathsFound = dict[str, os.stat_result]
 
 Mark = tuple[int, int]
 """The inode and the change time of a path."""
-
-_NOTHING = View((), "plain")
 
 
 class LayerDir(NamedTuple):
@@ -100,7 +98,7 @@ class WorkingTree:
                 _add(found, path, wanted)
         if found:
             _add(found, "", wanted)
-            _apply(self.folder, _NOTHING, found, cancelled, link=False)
+            _apply(self.folder, NOTHING, found, cancelled, link=False)
             self._marks = {path: _mark(status) for path, status in scan(self.folder).items()}
         self._layers, self._linked = tuple(layers), set()
 
@@ -204,7 +202,7 @@ def _apply(
     link: bool,
 ) -> None:
     """Apply changes in walk order: each directory before what is in it."""
-    applier = Applier(target, below, MergePolicy(), link=link, cancelled=cancelled)
+    applier = Applier(target, below, link=link, cancelled=cancelled)
     applier.apply(found[path] for path in sorted(found, key=_in_order))
 
 
