@@ -29,6 +29,7 @@ class Docker:
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
+            "TMPDIR": str(home),  # A Dockerfile from standard input stays there.
             "DOCKER_CONFIG": str(config),
             "DOCKER_HOST": f"unix://{daemon}",
             "BUILDX_BUILDER": "minibuild",
