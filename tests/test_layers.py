@@ -87,8 +87,8 @@ ONE_IMPORTER = ("dockerfile_parse", "isal", "pyseccomp", "shtab", "tqdm", "xattr
 # What people write where a docstring is still to come.
 PLACEHOLDERS = ("TODO", "FIXME", "XXX", "TBD")
 
-# Calls of libc have their types in one place; what these three take, with them.
-CTYPES = {f"minibuild/linux/{name}.py" for name in ("syscalls", "bpf", "spawn", "unotify")}
+# Two know this one: calls of libc have their types in one place, and what bpf(2) takes in another.
+CTYPES = {f"minibuild/linux/{name}.py" for name in ("syscalls", "bpf", "unotify")}
 
 # The doctor tries whether these load, and uses nothing of them.
 TRIED_BY_THE_DOCTOR = {"pyseccomp": "minibuild/linux/probe.py"}

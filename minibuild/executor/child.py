@@ -1,29 +1,29 @@
-"""The way of a step to its program.
+"""The process of a step, from its birth to its program.
 
 Comes in: the descriptors of a request, in a process that the step server has cloned into new
-namespaces, just now or before there was a request; or in a thread with such namespaces (`thread`).
-Goes out: the program, or word to the executor why it cannot start. Its process is number 1 of its
-pid namespace: orphans become its children, and when it ends the kernel kills every other process
-of the step. Read next: `rootfs`, then `program`.
+namespaces, just now or before there was a request. Goes out: never; it executes the program, or
+tells the executor why it cannot. The process is number 1 of its pid namespace and stays so:
+orphans become its children, and when it ends the kernel kills every other process of the step.
+Read next: `rootfs`, then `program`.
 """
 
 import os
-import select
 import signal
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from minibuild.errors import BuildError
+from minibuild.errors import BuildError, DefinitionError, HostError, os_errors_as
 from minibuild.executor import program
-from minibuild.executor.as_user import become, enter_directory
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
-from minibuild.executor.users import lookup_user
+from minibuild.executor.users import ProcessUser, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
-from minibuild.linux import capability_sets, syscalls, unotify
-from minibuild.linux.channel import Channel
+from minibuild.linux import capability_sets, owner, syscalls, unotify
+from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.dispositions import restore_ignored_by_python
+from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.progress.console import visible
 from minibuild.startup.tuples import NamedTuple
 
@@ -46,6 +46,9 @@ def received(fds: list[int]) -> RequestFiles:
     return RequestFiles(request, stdin, stdout, stderr, Channel(control), *gate)
 
 
+_NOT_RECORDED = b"minibuild: one id, and no way here to record owners: all files will be root's%b\n"
+
+
 def run(prepare: Callable[[], System], receive: Callable[[], RequestFiles | None]) -> NoReturn:
     """Make what can be made ahead, receive a step (None: none comes), and execute its program."""
     system: System | OSError
@@ -66,12 +69,11 @@ def run(prepare: Callable[[], System], receive: Callable[[], RequestFiles | None
             raise system
         _start(request, system, channel, given.gate)
 
-    os._exit(answer(given, start))
+    answer(given, start)
 
 
-def answer(given: RequestFiles, start: Callable[[Request, Channel], None]) -> int:
-    """Have the program of a step started by `start`, which may not come back, or say why that
-    cannot be. Returns the exit code of a step without a process."""
+def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -> NoReturn:
+    """Become the program of a step by `start`, or say why that cannot be."""
     code = 1
     channel = given.channel
     try:
@@ -85,43 +87,24 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], None]) -> in
         code = error.code
         os.write(2, f"{visible(str(error))}\n".encode())
     except BuildError as error:
-        _tell(channel, type(error).__name__, error.message, error.hint)
+        channel.send(pack(Failed(type(error).__name__, error.message, error.hint)))
     except OSError as error:
         hint = getattr(error, "hint", "") or "`minibuild doctor` checks this machine"
-        _tell(channel, "HostError", f"cannot set up the step: {error}", hint)
+        channel.send(pack(Failed("HostError", f"cannot set up the step: {error}", hint)))
     except BaseException as error:
         what = f"{type(error).__name__}: {error}"
-        _tell(channel, "HostError", f"cannot set up the step: {what}", "")
-    return code
-
-
-def _tell(channel: Channel, kind: str, message: str, hint: str) -> None:
-    with suppress(OSError):  # The other end is closed.
-        channel.send(pack(Failed(kind, message, hint)))
+        channel.send(pack(Failed("HostError", f"cannot set up the step: {what}", "")))
+    finally:
+        os._exit(code)
 
 
 def _start(request: Request, system: System, channel: Channel, gate: int) -> NoReturn:
-    """Become the program of a step."""
-    if request.step.limits:
+    step = request.step
+    if step.limits:
         # Now: once inside the rootfs no module of ours can be loaded. The same goes for others.
         from minibuild.executor import limits
 
-        limits.apply(request.step.limits)
-
-    def execute(path: str, args: tuple[str, ...], env: dict[str, str]) -> None:
-        restore_ignored_by_python()
-        os.execve(path, args, env)
-
-    start(request, system, channel, gate, execute)
-    os._exit(1)  # The builder is gone.
-
-
-def start(
-    request: Request, system: System, channel: Channel, gate: int, execute: program.Start
-) -> None:
-    """Set a step up and start its program by `execute`, in a process or a thread of its own. Comes
-    back without that if the builder lets a step go that waits."""
-    step = request.step
+        limits.apply(step.limits)
     if step.tty:
         from minibuild.executor import terminal
     syscalls.sethostname(step.hostname)
@@ -131,10 +114,8 @@ def start(
         bring_up()
     rootfs = Rootfs(request, system)
     rootfs.open_mounts()
-    if gate >= 0 and not _released(gate, channel):
-        return
-    # Now: to open a file may be a call that is handed over, and /proc may not be there any more.
-    namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    if gate >= 0 and not os.read(gate, 1):
+        os._exit(1)  # The builder is gone.
     rootfs.mount_root()
     # Before anything is mounted on /etc, as in BuildKit.
     user = lookup_user(rootfs.root_fd, step.user)
@@ -144,7 +125,7 @@ def start(
         channel.send(pack(Terminal()), (master,))
         os.close(master)
     rootfs.close()
-    watched = confine(request, channel, rootfs.root_fd, namespace)
+    watched = confine(request, channel, rootfs.root_fd)
     # Where owners are recorded, so is that of a directory which is made here.
     enter_directory(step.cwd, user)
     env = dict(step.env)
@@ -152,33 +133,38 @@ def start(
     channel.send(pack(rootfs.stubs.ready()), (rootfs.root_fd,))
     insecure = step.security == "insecure"
     single_id = system.ground.single_id and not watched  # Else who becomes what is recorded.
-    become(
-        user,
-        single_id=single_id,
-        own_streams=not system.ground.single_id,
-        keep_capabilities=insecure,
-    )
+    become(user, single_id=single_id, keep_capabilities=insecure)
     if insecure:
         # As BuildKit has it: also for a USER that is not root.
         capability_sets.inherit_all()
     os.umask(0o022)
-    program.start(step.args, env, execute)
+    restore_ignored_by_python()
+    program.execute(step.args, env)
 
 
-def _released(gate: int, channel: Channel) -> bool:
-    """Wait until the step may go on; False if the builder is gone, or has said to end it."""
-    poll = select.poll()
-    poll.register(gate, select.POLLIN)
-    poll.register(channel.fileno(), select.POLLIN)
-    ready = [fd for fd, _ in poll.poll()]
-    return channel.fileno() not in ready and bool(os.read(gate, 1))
+def enter_directory(path: str, user: ProcessUser) -> None:
+    """Change to the working directory, made for the user if it is not there, as BuildKit does."""
+    path = "/" + path.strip("/")
+    what = f"cannot change to the working directory {path}"
+    with os_errors_as(DefinitionError, what, "WORKDIR has to name a directory"):
+        if not os.path.lexists(path):
+            _make_directories(path, user)
+        os.chdir(path)
 
 
-def confine(request: Request, channel: Channel, root_fd: int, namespace: int) -> bool:
-    """Give up the privileges and system calls that a step is not to have. `namespace` is that of
-    its mounts."""
-    watched = bool(request.watch) and _watched(request.watch, channel, root_fd, namespace)
-    os.close(namespace)
+def _make_directories(path: str, user: ProcessUser) -> None:
+    """Make what is missing, one name after the other: what is before a `..` has to be there too."""
+    directory = ""
+    for name in filter(None, path.split("/")):
+        directory += f"/{name}"
+        if not os.path.lexists(directory):
+            os.mkdir(directory, 0o755)
+            owner.chown(AT_FDCWD, directory, user.uid, user.gid)
+
+
+def confine(request: Request, channel: Channel, root_fd: int) -> bool:
+    """Give up the privileges and system calls that a step is not to have."""
+    watched = bool(request.watch) and _watched(request.watch, channel, root_fd)
     if not watched and request.seccomp:
         # While this process may still do so: it must not set no_new_privs instead, because
         # set-user-id programs are to work in a build.
@@ -188,13 +174,47 @@ def confine(request: Request, channel: Channel, root_fd: int, namespace: int) ->
     return watched
 
 
-def _watched(program: bytes, channel: Channel, root_fd: int, namespace: int) -> bool:
+def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     """Load a filter that hands calls over; False where another process does so for us already
     (EBUSY)."""
+    # Before: to open a file may be a call that is handed over.
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         listener = unotify.load_filter_with_listener(program)
     except OSError:
+        os.close(namespace)
         return False
     channel.send(pack(Watched()), (listener, root_fd, namespace, 2))
-    os.close(listener)
+    close_all((listener, namespace))
     return True
+
+
+def _give_streams(uid: int) -> None:
+    """Let the user open its own output by another name, such as /dev/stderr, as runc does."""
+    for fd in range(3):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
+            with suppress(OSError):  # One of another account.
+                os.fchown(fd, uid, -1)
+
+
+def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> None:
+    """Take the ids of the user. Leaving uid 0 leaves all capabilities (capabilities(7)), or makes
+    them ineffective, if they are to be kept."""
+    if single_id:
+        running = f", and this step runs as 0 instead of {user.uid}" if user.uid else ""
+        os.write(2, _NOT_RECORDED % running.encode())
+        return
+    if user.uid and not owner.maps_single_id():
+        _give_streams(user.uid)
+    if keep_capabilities:
+        capability_sets.keep_through_ids()
+    try:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        raise HostError(
+            f"cannot become {user.uid}:{user.gid}: {error.strerror}",
+            hint=owner.beyond_map(user.uid, user.gid),
+        ) from error
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -43,7 +43,7 @@ class Ground:
         self.single_id = single_id
         self.overlay_options = ("userxattr",) if in_user_namespace() else ()
         self.records = single_id and can_listen() and unotify.may_have_listener()
-        self.groups = Groups(setup.place, sandbox=sandbox, shared=setup.threads)
+        self.groups = Groups(setup.place, sandbox=sandbox)
         self.nodev = sandbox and not self.groups.guarded
         self.points = Points(setup.folder)
         scratch = Scratch(os.path.join(setup.folder, SCRATCH))
@@ -55,7 +55,7 @@ class Ground:
         self.masks = Masks(scratch)
         self.sys = scratch.directory()
         mount_sys(self.sys, self.masks, sandbox=sandbox)
-        if not setup.place.hierarchies or setup.threads:
+        if not setup.place.hierarchies:
             mount_cgroups(self.sys, (), sandbox=sandbox)
         names = etc_files.hosts(Step(Mount(()), ()).hostname, ()).encode()
         self.files = {text: scratch.file(text) for text in (names, etc_files.resolv_conf())}

@@ -108,12 +108,12 @@ def _hint(hierarchy: Hierarchy, setting: Setting) -> str:
 
 class Groups:
     """Makes the groups of the steps of a server. `guarded`: their devices are on a list, so their
-    filesystems need no `nodev`. `shared`: steps are in the group of the server, and get none."""
+    filesystems need no `nodev`."""
 
     __slots__ = ("_count", "_place", "guarded")
 
-    def __init__(self, place: CgroupParent, *, sandbox: bool, shared: bool = False) -> None:
-        self._place = CgroupParent() if shared else place
+    def __init__(self, place: CgroupParent, *, sandbox: bool) -> None:
+        self._place = place
         self._count = 0
         self.guarded = sandbox and any(devices.guard(tree) for tree in place.hierarchies)
 

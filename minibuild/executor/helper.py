@@ -31,18 +31,14 @@ class Helper:
 
     @classmethod
     def begin(
-        cls,
-        *arguments: str,
-        serve: Callable[[int], NoReturn] | None = None,
-        flags: int = 0,
-        into_cgroup: int = -1,
+        cls, *arguments: str, serve: Callable[[int], NoReturn] | None = None, flags: int = 0
     ) -> Self:
         """Start it: by a clone of this process, which does `serve`, while there is a single thread:
         Python cannot fork with more. Else by a new interpreter, which takes 30 ms longer."""
         ours, theirs = pair()
         try:
             if serve is not None and len(os.listdir("/proc/self/task")) == 1:
-                pid, pidfd = syscalls.clone(flags, into_cgroup=into_cgroup)
+                pid, pidfd = syscalls.clone(flags)
                 if pid == 0:
                     serve(theirs.fileno())
                 os.close(pidfd)

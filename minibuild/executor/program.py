@@ -9,7 +9,6 @@ because people search for them.
 import errno
 import os
 import stat
-from collections.abc import Callable
 from typing import NoReturn
 
 from minibuild.linux.descriptors import read_start
@@ -25,23 +24,13 @@ class ProgramError(Exception):
         self.code = code
 
 
-Start = Callable[[str, tuple[str, ...], dict[str, str]], None]
-"""Starts a program, like os.execve."""
-
-
 def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
     """Replace this process by the program."""
-    start(args, env, os.execve)
-    raise AssertionError("execve(2) came back")
-
-
-def start(args: tuple[str, ...], env: dict[str, str], by: Start) -> None:
-    """Find the program, and start it."""
     if not args or not args[0]:
         raise ProgramError(127, "no command to run: the arguments are empty")
     path = find(args[0], env.get("PATH", DEFAULT_PATH))
     try:
-        by(path, args, env)
+        os.execve(path, args, env)
     except OSError as error:
         raise _explained(args[0], path, error) from error
 

@@ -10,7 +10,6 @@ whatever symlinks of the image, stays inside: there is nothing else, the kernel 
 Read next: `mounts`, `dev`, `sysfiles`, `stubs`.
 """
 
-import errno
 import os
 import stat
 
@@ -20,7 +19,7 @@ from minibuild.executor.api import BindContext
 from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import Detached, Scratch, detach, discarding
-from minibuild.executor.stubs import StubMaker, cannot_make
+from minibuild.executor.stubs import StubMaker
 from minibuild.executor.system import System
 from minibuild.executor.wire import Request
 from minibuild.linux import syscalls
@@ -73,7 +72,7 @@ class Rootfs:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
-        self.stubs = StubMaker(self.root_fd, upper_fd, late_proc=self._system.proc < 0)
+        self.stubs = StubMaker(self.root_fd, upper_fd)
 
     def _mount_root(self, scratch: Scratch) -> tuple[str, int]:
         """Mount the snapshot; say where, and open the directory that takes what is written."""
@@ -102,8 +101,7 @@ class Rootfs:
         os.chdir("/")
         os.close(self._system.host_fd)
         _ordinary_directory("/proc")
-        if self._system.proc >= 0:
-            self._attach(Detached("/proc", self._system.proc, True))
+        self._attach(Detached("/proc", self._system.proc, True))
         for path, fd in (("/dev", self._system.dev), ("/sys", self._system.sys)):
             if any(mount.target.startswith(path + "/") for mount in self._mounts):
                 # On the way to a mount point, it goes with it, as everything of its kind.
@@ -123,13 +121,7 @@ class Rootfs:
         self.stubs.make(target, is_dir=mount.is_dir)
         # A symlink at the end is followed: the mount point was made where it leads.
         flags = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_SYMLINKS
-        try:
-            syscalls.move_mount(mount.fd, target, flags=flags)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            # Through a directory of /proc, which is not there yet.
-            raise cannot_make(target, error) from error
+        syscalls.move_mount(mount.fd, target, flags=flags)
         os.close(mount.fd)
 
     def close(self) -> None:

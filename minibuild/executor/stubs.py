@@ -44,17 +44,15 @@ class _Above(NamedTuple):
 
 
 class StubMaker:
-    """Makes mount points below "/", which is the rootfs by now, and the working directory.
+    """Makes mount points below "/", which is the rootfs by now; /proc is mounted there.
 
-    `upper_fd` is its upperdir, or the directory itself if the rootfs is no overlay. `late_proc`:
-    /proc is mounted afterwards, and would hide what is made in it.
+    `upper_fd` is its upperdir, or the directory itself if the rootfs is no overlay.
     """
 
-    __slots__ = ("late_proc", "root_fd", "stubs", "touched", "upper_fd")
+    __slots__ = ("root_fd", "stubs", "touched", "upper_fd")
 
-    def __init__(self, root_fd: int, upper_fd: int, *, late_proc: bool = False) -> None:
+    def __init__(self, root_fd: int, upper_fd: int) -> None:
         self.root_fd = root_fd
-        self.late_proc = late_proc
         self.upper_fd = upper_fd
         self.stubs: list[Stub] = []
         self.touched: dict[str, Touched] = {}
@@ -78,11 +76,6 @@ class StubMaker:
         try:
             # Where it leads through symlinks, dangling ones too: all inside, for "/" is the rootfs.
             real = os.path.realpath(target)
-            if self.late_proc and real.startswith("/proc/"):
-                raise DefinitionError(
-                    f"cannot mount on {target}: in the image it leads into /proc",
-                    hint=f"remove the symlink {target} from the image",
-                )
             above = self._above(real)
             whiteout = above is not None and self._note(above.path, real)
             made = self._create(real, above, is_dir=is_dir)
@@ -119,10 +112,7 @@ class StubMaker:
                 raise
             with closing_fd(fd):
                 found = os.fstat(fd)
-                # Its path. A link in /proc would say it, too, but /proc may not be there yet.
-                os.fchdir(fd)
-                real = os.getcwd().strip("/")
-                os.chdir("/")
+                real = os.readlink(f"/proc/self/fd/{fd}").strip("/")
             return _Above(real, (found.st_atime_ns, found.st_mtime_ns))
 
     def _note(self, above: str, target: str) -> bool:

@@ -94,18 +94,8 @@ def mount_proc(path: str, readonly: str, masks: Masks, *, sandbox: bool) -> None
         if error.errno != errno.EPERM:
             raise
         syscalls.mount("/proc", path, flags=_BOUND)
-    if sandbox:
-        protect_proc(path, readonly, masks)
-
-
-def proc_of(pid_namespace: int) -> int:
-    """A /proc for another pid namespace, which has its first process, as a detached mount. Since
-    Linux 6.17. Its permissions are those of setns(2)."""
-    return syscalls.new_filesystem("proc", [("pidns", pid_namespace)], _FLAGS)
-
-
-def protect_proc(path: str, readonly: str, masks: Masks) -> None:
-    """Cover in the /proc at `path` what a step may not see or write."""
+    if not sandbox:
+        return
     syscalls.mount(path, readonly, flags=_BOUND)
     protect(readonly)
     for name in READ_ONLY:

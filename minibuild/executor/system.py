@@ -17,26 +17,20 @@ from minibuild.linux import syscalls
 
 
 class System:
-    """The machine's part, in a process or a thread with namespaces of its own. `network`: also one
-    of the network, which /sys shows. `group` is the cgroup that it has entered, if there is one.
-    `start`: no process is in the pid namespace, so there can be no /proc yet (-1), and /dev has a
-    FIFO of that name at which the first one waits."""
+    """The machine's part, in a process with namespaces of its own. `network`: also one of the
+    network, which /sys shows. `group` is the cgroup that it has entered, if there is one."""
 
     __slots__ = ("dev", "ground", "group", "host_fd", "proc", "scratch", "sys")
 
-    def __init__(
-        self, ground: Ground, *, network: bool, group: StepGroup | None = None, start: str = ""
-    ) -> None:
+    def __init__(self, ground: Ground, *, network: bool, group: StepGroup | None = None) -> None:
         self.ground = ground
         self.group = group
         # Now, while it can be seen: after pivot_root(2) it is the way back, to unmount it all.
         self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.scratch = Scratch(ground.own, ground.overlay_options, nodev=ground.nodev)
         sandbox = ground.sandbox
-        self.proc = -1
-        if not start:
-            mount_proc(ground.proc, ground.proc_readonly, ground.masks, sandbox=sandbox)
-            self.proc = taken(ground.proc)
+        mount_proc(ground.proc, ground.proc_readonly, ground.masks, sandbox=sandbox)
+        self.proc = _taken(ground.proc)
         path = ground.sys
         if network:
             path = self.scratch.directory()
@@ -46,11 +40,9 @@ class System:
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         if group is not None or network:
             mount_cgroups(path, group.hierarchies if group else (), sandbox=sandbox)
-        self.sys = taken(path)
+        self.sys = _taken(path)
         mount_dev(ground.dev, sandbox=sandbox, nodev=ground.nodev, single_id=ground.single_id)
-        if start:
-            os.mkfifo(f"{ground.dev}/{start}", 0o666)
-        self.dev = taken(ground.dev)
+        self.dev = _taken(ground.dev)
         try:
             syscalls.join_session_keyring()
         except OSError:
@@ -69,7 +61,7 @@ class System:
         return Detached(target, fd, False)
 
 
-def taken(path: str) -> int:
+def _taken(path: str) -> int:
     """What is mounted at `path`, with all mounts below it, as one detached mount. What stays there
     goes with all that the step does not see.
 

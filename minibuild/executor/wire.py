@@ -22,13 +22,11 @@ MAX_REPLY_BYTES = 128 * 1024
 
 class Setup(NamedTuple):
     """What a step server starts with: a folder for its few files, whether its steps are confined,
-    and where their cgroups are made. `threads`: steps are set up in threads, if that can be, and
-    all are in one cgroup together with the server."""
+    and where their cgroups are made."""
 
     folder: str
     sandbox: bool
     place: CgroupParent = CgroupParent()
-    threads: bool = False
 
 
 class Order(NamedTuple):

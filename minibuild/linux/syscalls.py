@@ -1,8 +1,8 @@
 """The system calls that Python's `os` does not have: mounts, namespaces, capabilities, filters.
 
 Comes in: plain values. Goes out: file descriptors and numbers, or a `SyscallError` that says
-which call failed on what, and where known what to do about it. Only this, `bpf`,
-`spawn` and `unotify` use ctypes.
+which call failed on what, and where known what to do about it. Only this, `bpf`
+and `unotify` use ctypes.
 Names and meanings are those of the manual pages, section 2. Read next: `beneath`.
 
 Most functions here are thin on purpose: a caller with a manual page in hand finds no surprise.
@@ -30,7 +30,6 @@ MS_STRICTATIME = 0x1000000
 MNT_DETACH = 0x2
 
 # unshare(2), setns(2)
-CLONE_FS, CLONE_FILES = 0x00000200, 0x00000400
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -67,7 +66,6 @@ FSOPEN_CLOEXEC = 0x1
 FSMOUNT_CLOEXEC = 0x1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
-FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS = 0x4, 0x10
 MOUNT_ATTR_RDONLY = 0x1
@@ -110,9 +108,6 @@ _NUMBERS = {
     "keyctl": {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280},
     "statx": {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379},
     "seccomp": {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348},
-    "setgroups": {"x86_64": 116, "aarch64": 159, "riscv64": 159, "ppc64le": 81, "s390x": 206},
-    "setresgid": {"x86_64": 119, "aarch64": 149, "riscv64": 149, "ppc64le": 169, "s390x": 210},
-    "setresuid": {"x86_64": 117, "aarch64": 147, "riscv64": 147, "ppc64le": 164, "s390x": 208},
     "bpf": {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351},
 }
 """Those of older calls, by the machine."""
@@ -131,8 +126,6 @@ _clone.restype = c_long
 _STATX = struct.Struct("=I28xQ40xqI")  # stx_mask, stx_ino, stx_btime
 _statx = function("syscall", c_long, c_int, c_char_p, c_int, c_uint, c_void_p)
 _keyctl = function("syscall", c_long, c_int, c_char_p)
-_setgroups = function("syscall", c_long, c_size_t, c_void_p)
-_setres = function("syscall", c_long, c_uint, c_uint, c_uint)
 
 
 class _OpenHow(ctypes.Structure):
@@ -284,20 +277,17 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: 
 
 
 def new_filesystem(
-    fstype: str, options: Iterable[tuple[str, str | int]] = (), attributes: int = 0
+    fstype: str, options: Iterable[tuple[str, str]] = (), attributes: int = 0
 ) -> int:
     """fsopen(2), fsconfig(2), fsmount(2): a filesystem as a detached mount, which goes when closed.
-    An option without a value is a flag, a number a descriptor; values have 255 bytes at most. The
-    result is an O_PATH descriptor: open "." in it to read. Close-on-exec."""
+    An option without a value is a flag; values have 255 bytes at most. The descriptor is an O_PATH
+    one: open "." in it to read. Close-on-exec."""
     fs_fd = check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
     try:
         for key, value in options:
-            if isinstance(value, int):
-                result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FD, key.encode(), None, value)
-            else:
-                command = FSCONFIG_SET_STRING if value else FSCONFIG_SET_FLAG
-                raw = os.fsencode(value) if value else None
-                result = _fsconfig(_SYS_FSCONFIG, fs_fd, command, key.encode(), raw, 0)
+            command = FSCONFIG_SET_STRING if value else FSCONFIG_SET_FLAG
+            raw = os.fsencode(value) if value else None
+            result = _fsconfig(_SYS_FSCONFIG, fs_fd, command, key.encode(), raw, 0)
             check(result, "fsconfig", f"{key}={value}")
         result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
         check(result, "fsconfig", "create")
@@ -354,15 +344,6 @@ def birth(dir_fd: int, path: str) -> tuple[int, int]:
         raise OSError(code, os.strerror(code), path)
     known, inode, seconds, nanoseconds = _STATX.unpack_from(found)
     return inode, seconds * 10**9 + nanoseconds if known & STATX_BTIME else 0
-
-
-def set_ids(uid: int, gid: int, groups: tuple[int, ...]) -> None:
-    """Take the ids of a user, for this thread alone: the functions of libc, and so Python's, change
-    those of all threads."""
-    found = (c_uint * len(groups))(*groups)
-    check(_setgroups(number_of("setgroups"), len(groups), found), "setgroups")
-    check(_setres(number_of("setresgid"), gid, gid, gid), "setresgid")
-    check(_setres(number_of("setresuid"), uid, uid, uid), "setresuid")
 
 
 def join_session_keyring() -> None:

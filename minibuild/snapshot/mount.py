@@ -96,7 +96,7 @@ def _detached(mount: Mount, flags: int) -> int:
         if mount.upper:
             paths += [("upperdir", mount.upper), ("workdir", mount.work)]
         # Through the descriptor the paths are short whatever the store's own path is.
-        options = [(key, os.path.join(f"/proc/thread-self/fd/{fd}", path)) for key, path in paths]
+        options = [(key, os.path.join(f"/proc/self/fd/{fd}", path)) for key, path in paths]
         for option in mount.options:
             key, _, value = option.partition("=")
             options.append((key, value))

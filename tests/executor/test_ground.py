@@ -86,12 +86,10 @@ def test_the_server_has_given_up_what_no_step_may_have(
 ) -> None:
     run(executor, tmp_path, "true")
     (started,) = executor._servers._started.values()
-    # The server, perhaps an interpreter before it, and perhaps a process that waits for a step.
-    line = [started.server._pid]
-    while children := Path(f"/proc/{line[-1]}/task/{line[-1]}/children").read_text().split():
-        line.append(int(children[0]))
-    bounds = [int(status(pid)["CapBnd"], 16) for pid in line]
-    assert capabilities.mask(capabilities.SANDBOX) in bounds
+    pid = started.server._pid
+    while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        server, pid = pid, int(children[0])  # The last of them waits for a step.
+    assert int(status(server)["CapBnd"], 16) == capabilities.mask(capabilities.SANDBOX)
 
 
 def status(pid: int) -> dict[str, str]:

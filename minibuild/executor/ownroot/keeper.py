@@ -14,8 +14,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.executor import program
-from minibuild.executor.as_user import become, enter_directory
-from minibuild.executor.child import RequestFiles, answer, received
+from minibuild.executor.child import RequestFiles, answer, become, enter_directory, received
 from minibuild.executor.helper import Helper
 from minibuild.executor.ownroot.root import root_here
 from minibuild.executor.users import lookup_user
@@ -24,7 +23,6 @@ from minibuild.linux import capabilities, capability_sets, syscalls
 from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.dispositions import restore_defaults, restore_ignored_by_python
-from minibuild.linux.owner import maps_single_id
 
 _MAX_ORDER_BYTES = 64 * 1024
 
@@ -73,7 +71,7 @@ class Keeper:
             return
         if pid == 0:
             self._requests.close()
-            os._exit(answer(given, _start))
+            answer(given, _start)
         close_all(given[:4])
         with closing_fd(os.pidfd_open(pid)) as pidfd:
             poll = select.poll()
@@ -149,8 +147,7 @@ def _start(request: Request, channel: Channel) -> NoReturn:
     capability_sets.bound(capabilities.mask(capabilities.SANDBOX))
     capability_sets.inherit_none()
     channel.send(pack(Ready()))
-    own_streams = not maps_single_id()
-    become(user, single_id=False, own_streams=own_streams, keep_capabilities=False)
+    become(user, single_id=False, keep_capabilities=False)
     os.umask(0o022)
     restore_ignored_by_python()
     program.execute(step.args, env)
