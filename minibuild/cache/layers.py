@@ -20,6 +20,7 @@ from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
 
 if TYPE_CHECKING:
+    from minibuild.layer.chunk_cache import StoredBlocks
     from minibuild.layer.patch import LayerPatch
     from minibuild.registry.fetch import BlobFetch
     from minibuild.snapshot.api import Diff, SnapshotID
@@ -102,8 +103,8 @@ class LayerStore(BlobSource):
             source = self._fetches.get(descriptor.digest, source)
         return source.open(descriptor, offset)
 
-    def pack(self, diff: "Diff", compression: Compression, level: int | None) -> Layer:
-        """Write the diff as a layer into the content store."""
+    def pack(self, key: int, diff: "Diff", compression: Compression, level: int | None) -> Layer:
+        """Write a diff as a layer into the content store."""
         from minibuild.layer.pack import pack
 
         snapshots = self._snapshots()
@@ -113,8 +114,18 @@ class LayerStore(BlobSource):
             owners=snapshots.owners(diff.upper),
             compression=compression,
             level=level,
+            known=self._known_blocks(key),
             cancelled=self._cancelled,
         )
+
+    def _known_blocks(self, key: int) -> "StoredBlocks | None":
+        """For a copy of a context, which has a table of what it put: the like of it may have been
+        packed before, and will be again with little changed."""
+        if not os.path.exists(self._content.store.path("inventories", str(key))):
+            return None
+        from minibuild.layer.chunk_cache import StoredBlocks
+
+        return StoredBlocks(self._content.blobs_path)
 
     def patch(self, key: int) -> "LayerPatch | None":
         """The patch that says what the layer of a diff is, if there is one. Raises `StoreError`."""

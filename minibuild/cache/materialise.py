@@ -112,7 +112,7 @@ class Materialiser:
                     raise StoreError(f"a layer is damaged: {error}", hint=_HINT) from error
         if row.upper is None:
             raise StoreError("a layer is in the cache neither as files nor as a blob", hint=_HINT)
-        return self._layers.pack(Diff(row.lower, row.upper), compression, level)
+        return self._layers.pack(row.key, Diff(row.lower, row.upper), compression, level)
 
     def _known(self, result: Result) -> SnapshotID | None:
         if not self._policy.is_normal:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
+from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import (
     KEPT_XATTRS,
@@ -46,19 +47,17 @@ def pack(
     owners: Records | None = None,
     compression: Compression = "gzip",
     level: int | None = None,
-    clamp_epoch: int | None = None,
+    known: StoredBlocks | None = None,
     cancelled: threading.Event | None = None,
 ) -> Layer:
-    """Write a layer and remember it. `owners` are the records of the tree that the changes lead to;
-    `clamp_epoch`: no time in it is later (seconds).
+    """Write a layer and remember it. `owners` are the records of the tree that the changes lead to,
+    `known` the blocks that need not be compressed again.
 
     Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
     nothing is left behind.
     """
-    latest_ns = None if clamp_epoch is None else clamp_epoch * 10**9
-    time = whole_seconds if latest_ns is None else lambda ns: min(whole_seconds(ns), latest_ns)
-    with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
-        packer = LayerPacker(writer, time, owners=owners)
+    with LayerWriter(content, compression, level, known, cancelled) as writer:
+        packer = LayerPacker(writer, owners=owners)
         for kind, path, source, *_ in changes:
             raise_if_cancelled(cancelled, "packing a layer")
             if kind is Kind.DELETE:

@@ -94,14 +94,6 @@ def test_remembered(store: Store, tmp_path: Path) -> None:
     assert [layer.digest for layer in layers_of(content, made[0].diff_id)] == known
 
 
-def test_clamped_times(store: Store, tmp_path: Path) -> None:
-    """Later times become the epoch, earlier ones stay."""
-    root = trees.make(str(tmp_path / "tree"), {"old": b"", "new": b""})
-    os.utime(f"{root}/old", (5, 5))
-    layer = trees.pack_tree(store, root, clamp_epoch=100)
-    assert {m.name: m.mtime for m in members(store, layer)} == {"new": 100, "old": 5}
-
-
 def test_the_root_and_sockets_are_left_out(store: Store, tmp_path: Path) -> None:
     """Neither has a place in a layer."""
     import socket

@@ -116,7 +116,7 @@ def test_what_is_exported_and_unpacked_is_the_tree(
     top: SnapshotID | None = None
     for low, up in diffs:
         assert up.snapshot is not None
-        blob = layers.pack(Diff(low.snapshot, up.snapshot), "uncompressed", None)
+        blob = layers.pack(0, Diff(low.snapshot, up.snapshot), "uncompressed", None)
         top = warm.snapshots.prepare(top)
         assert layers.unpack(blob, top) == ()
         warm.snapshots.commit(top)
