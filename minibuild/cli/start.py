@@ -26,7 +26,7 @@ _HOST_ERROR = 3
 
 
 def start() -> None:
-    """Run the program; what the console script calls."""
+    """Run the program."""
     _complete_streams()
     _end_by_interrupt()
     gc.set_threshold(_GARBAGE_AFTER)
