@@ -18,7 +18,10 @@ _PLENTY = 4
 
 
 def keep_reserve(root: str) -> None:
-    """Have the reserve of the store in `root`, unless there is little room."""
+    """Have the reserve of the store in `root`, unless there is little room. Root makes none in the
+    store of another account, which could not remove it."""
+    if os.stat(root).st_uid != os.geteuid():
+        return
     found = os.statvfs(root)
     counts_files = found.f_files > 0  # btrfs does not
     if found.f_bavail * found.f_frsize < _PLENTY * _FILES * _FILE_BYTES:
@@ -28,20 +31,28 @@ def keep_reserve(root: str) -> None:
     # Another build may make it, too; and without a reserve a store is as good.
     with suppress(OSError):
         os.makedirs(os.path.join(root, FOLDER), mode=0o700, exist_ok=True)
-        for name in map(str, range(_FILES)):
-            with open(os.path.join(root, FOLDER, name), "ab") as file:
+        for path in _paths(root):
+            with open(path, "ab") as file:
                 os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
 
 
 @contextmanager
 def reserve_on_the_disk(root: str) -> Iterator[None]:
-    """Give the reserve of a store back to the disk while the block runs."""
-    folder = os.path.join(root, FOLDER)
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, name))
+    """Give the reserve of a store back to the disk while the block runs. In a folder that is no
+    store, nothing is touched."""
+    for path in _paths(root) if _is_store(root) else ():
+        with suppress(OSError):
+            os.unlink(path)
     try:
         yield
     finally:
-        if os.path.isdir(root):
+        if _is_store(root):
             keep_reserve(root)
+
+
+def _paths(root: str) -> list[str]:
+    return [os.path.join(root, FOLDER, str(number)) for number in range(_FILES)]
+
+
+def _is_store(root: str) -> bool:
+    return os.path.exists(os.path.join(root, "meta.db"))
