@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO, cast
 
-from minibuild.cli.command import Session
+from minibuild.cli.command import Session, writing
 from minibuild.cli.process import (
     insist_on_room,
     insist_on_utf8,
@@ -156,7 +156,12 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
         return lambda session: _unknown(words, session), session
     if name not in _WITHOUT_A_STORE:
         insist_on_room()
-    command, options = load(name), parser_of(name).options(rest)
+    command, parser = load(name), parser_of(name)
+    with writing():
+        try:
+            options = parser.options(rest)
+        finally:
+            session.stdout.flush()  # its help, if that is asked for
     if options.debug:
         session = session._replace(debug=True)
     if options.root:

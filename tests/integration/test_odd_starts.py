@@ -82,7 +82,7 @@ def test_a_git_server_that_is_not_there(builds: Builds) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("words", ["image ls", "build -q $1", "build -o - $1", "du"])
+@pytest.mark.parametrize("words", ["image ls", "build -q $1", "build -o - $1", "du", "du --help"])
 def test_standard_output_is_full(builds: Builds, project: Project, words: str) -> None:
     context = project({"Dockerfile": "FROM busybox\n"})
     done = shell(builds.cli, f'"$0" {words} >/dev/full', context)
