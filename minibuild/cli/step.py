@@ -182,7 +182,7 @@ class Stepping:
         there = where.startswith("/") or not where
         later = self._left[1:] if self._next is not None else self._left
         if not there and not any(_is_at(step, where) for step in later):
-            self._tell(f"no step that is left is in line {where}" if where.isdigit() else
+            self._tell(f"no step that is left is in line {where}" if where.isdecimal() else
                        f"no step that is left is in a stage {where}")  # fmt: skip
             return False
         self._stops, self._until = False, where or None
@@ -247,7 +247,7 @@ class Stepping:
 
 def _is_at(step: RecordedStep, where: str) -> bool:
     """Whether a step is in this line, or of this stage."""
-    return step.has_line(int(where)) if where.isdigit() else step.stage == where
+    return step.has_line(int(where)) if where.isdecimal() else step.stage == where
 
 
 def check(request: BuildRequest) -> None:

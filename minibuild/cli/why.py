@@ -105,7 +105,7 @@ def steps_of(build: BuildRecord, what: str, hint: str = "") -> list[RecordedStep
     """The steps that a line or words mean. Raises `UsageError` if there are none, whose hint ends
     with `hint`."""
     steps = [step for step in build.steps if step.is_step]
-    if what.isdigit():
+    if what.isdecimal():
         found = [step for step in steps if step.has_line(int(what))]
     else:
         words = " ".join(what.split())

@@ -342,7 +342,7 @@ EXERCISES: Mapping[int, Exercise] = {
 
 def exercise(number: str) -> Exercise:
     """The exercise of a lesson. Raises `UsageError`."""
-    found = EXERCISES.get(int(number)) if number.isdigit() else None
+    found = EXERCISES.get(int(number)) if number.isdecimal() else None
     if found is None:
         raise UsageError(f"there is no lesson {number}", hint=f"they are 1 to {len(EXERCISES)}")
     return found

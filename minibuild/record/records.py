@@ -194,7 +194,7 @@ class BuildRecords:
 
     def find(self, word: str, folder: str) -> BuildRecord:
         """The build that a word means: `^1`, the digits of an id, or a file. Raises UsageError."""
-        if word.startswith("^") and (word[1:] or "0").isdigit():
+        if word.startswith("^") and (word[1:] or "0").isdecimal():
             builds, back = self.here(folder), int(word[1:] or "0")
             if back < len(builds):
                 return builds[back]

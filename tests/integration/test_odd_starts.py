@@ -73,6 +73,8 @@ def test_a_build_without_steps_is_asked_for_one(builds: Builds, project: Project
     builds.cli("build", "--no-cache", project({"Dockerfile": "FROM busybox\n"}))
     done = builds.cli("why", "9", code=2)
     assert "hint: it has no steps but its base image" in done.stderr
+    assert "the build has no step '²'" in builds.cli("why", "²", code=2).stderr
+    assert "²" in builds.cli("why", "^²", code=2).stderr
 
 
 def test_a_git_server_that_is_not_there(builds: Builds) -> None:
