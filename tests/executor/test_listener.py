@@ -264,6 +264,57 @@ def test_users_of_a_process(who: Account) -> None:
     ]
 
 
+# --- calls that name nothing ----------------------------------------------------------------------
+
+NOTHING = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+
+def said(call, *arguments, **more):
+    try:
+        failed = call(*arguments, **more)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return errno.errorcode[ctypes.get_errno()] if failed else "done"
+
+high = ctypes.c_ulong(1 << 63)
+
+def all_of_them():
+    print(said(libc.chown, None, 5, 6), said(libc.fchownat, fd, None, 5, 6, 0x1000),
+          said(libc.execve, None, None, None), said(libc.chroot, None), said(libc.mkdir, None, 7))
+    print(said(os.stat, ""), said(os.lstat, ""), said(os.stat, "", dir_fd=fd),
+          said(os.chown, "", 5, 6))
+    print(said(libc.fchown, -100, 5, 6), said(os.fstat, -100), said(libc.fchmod, -100, 0o2700))
+    print(said(libc.getresuid, None, None, None), said(libc.getresgid, 1, 1, high))
+    print(said(libc.fchownat, fd, b"", 5, 6, 0x1000), said(os.utime, fd), flush=True)
+
+os.mkdir("/d"); os.chown("/d", 5, 6); os.chdir("/d")
+fd = os.open("f", os.O_CREAT | os.O_RDWR); os.fchown(fd, 5, 6)
+all_of_them()
+os.setresgid(6, 6, 6); os.setresuid(5, 5, 5)
+all_of_them()
+"""
+
+
+def test_calls_that_name_nothing(who: Account) -> None:
+    """The working directory, which has a recorded owner, is not meant by an empty path, or by none,
+    or by a number that means it elsewhere."""
+    (found,) = run(who, [python(NOTHING)])
+    assert (found.exit, found.err) == (StepExit(0), ""), found
+    lines = found.out.splitlines()
+    assert (
+        lines[:5]
+        == lines[5:]
+        == [
+            "EFAULT EFAULT EFAULT EFAULT EFAULT",
+            "ENOENT ENOENT ENOENT ENOENT",
+            "EBADF EBADF EBADF",
+            "EFAULT EFAULT",
+            "done done",
+        ]
+    )
+
+
 # --- ends -----------------------------------------------------------------------------------------
 
 BUSY = "while :; do mkdir /d; chown 5:6 /d; ls -ln / >/dev/null; rmdir /d; done"

@@ -55,8 +55,8 @@ def looking(looks: StatCalls, permissions: Permissions) -> dict[str, CallAnswer]
         "stat": look("path number"),
         "lstat": look("path number", meant=AT_SYMLINK_NOFOLLOW),
         "fstat": look("fd number", meant=AT_EMPTY_PATH),
-        "newfstatat": look("dirfd path number flags"),
-        "statx": look("dirfd path flags - number", act=partial(looks.stat, extended=True)),
+        "newfstatat": look("dirfd path? number flags"),
+        "statx": look("dirfd path? flags - number", act=partial(looks.stat, extended=True)),
     }
 
 
@@ -142,8 +142,8 @@ def guarding(guards: Guards) -> dict[str, CallAnswer]:
         "fchmodat2": chmod("dirfd path number flags"),
         "utime": _of_users("path number", guards.times),
         "utimes": _of_users("path number", guards.times),
-        "futimesat": _of_users("dirfd path number", guards.times),
-        "utimensat": _of_users("dirfd path number flags", partial(guards.times, special=True)),
+        "futimesat": _of_users("dirfd path? number", guards.times),
+        "utimensat": _of_users("dirfd path? number flags", partial(guards.times, special=True)),
         "chdir": _of_users("path", guards.chdir),
         "fchdir": _of_users("fd", guards.chdir),
         "access": ask("path number"),

@@ -4,6 +4,7 @@ Comes in: words, one for each register of a call, much as in its manual page. Go
 that reads such arguments: places first, then the rest. What means more than a number:
 
     path          the address of a path, which starts in the working directory
+    path?         the same, or none
     dirfd path    the same behind the number of an open directory
     fd            an open file
     flags         how the first path is resolved
@@ -48,10 +49,11 @@ def reader(words: str, processes: Processes, meant: int = 0) -> ReadArguments:
     rest: list[_Part] = []
     for at, name in enumerate(names):
         match name:
-            case "path":
+            case "path" | "path?":
                 directory = at - 1 if names[at - 1 : at] == ["dirfd"] else -1
                 of_it = -1 if places else flags
-                places.append(partial(_place, processes, directory, at, of_it, meant))
+                read = processes.read_path if name == "path" else processes.read_path_if_any
+                places.append(partial(_place, read, directory, at, of_it, meant))
             case "fd":
                 places.append(partial(_open_file, at, meant))
             case "text":
@@ -70,16 +72,22 @@ def reader(words: str, processes: Processes, meant: int = 0) -> ReadArguments:
 
 
 def _place(
-    processes: Processes, directory: int, at: int, flags: int, meant: int, call: Notification
+    read: Callable[[int, int], str],
+    directory: int,
+    at: int,
+    flags: int,
+    meant: int,
+    call: Notification,
 ) -> FilePlace:
     given = call.arguments
     start = AT_FDCWD if directory < 0 else signed(given[directory])
-    path = processes.read_path(call.pid, given[at]) if given[at] else ""
+    path = read(call.pid, given[at])
     return FilePlace(call.pid, start, path, meant if flags < 0 else given[flags])
 
 
 def _open_file(at: int, meant: int, call: Notification) -> FilePlace:
-    return FilePlace(call.pid, signed(call.arguments[at]), "", meant)
+    number = max(signed(call.arguments[at]), -1)  # AT_FDCWD means nothing here
+    return FilePlace(call.pid, number, "", meant)
 
 
 def _text(processes: Processes, at: int, call: Notification) -> str:

@@ -72,7 +72,10 @@ class Guards(IdentityCalls):
         out in silence."""
         if who.overrides or not mode & stat.S_ISGID:
             return None
-        file = self._permissions.find(who, place)
+        try:
+            file = self._permissions.find(who, place)
+        except FileNotFoundError:
+            return None  # The kernel says what is missing: a name, or an open file.
         if who.has_group(self._owned.owner_at(*file)[1]):
             return None
         with closing_fd(os.open(file[0], os.O_PATH | os.O_CLOEXEC)) as fd:

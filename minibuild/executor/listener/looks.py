@@ -15,6 +15,7 @@ from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.process import FilePlace
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.recorded import takes_attributes
+from minibuild.linux.syscalls import AT_EMPTY_PATH
 
 
 class StatCalls(IdentityCalls):
@@ -36,6 +37,8 @@ class StatCalls(IdentityCalls):
         extended: bool = False,
     ) -> int | None:
         """Any of them, as fstatat(2); `extended` is for the result of statx(2)."""
+        if not place.path and not place.flags & AT_EMPTY_PATH:
+            return None  # That is an error, also where the directory has a record.
         processes = self._processes
         if not processes.rooted or not place.path:
             # Without a path it is the open file that is meant, if anything.

@@ -84,9 +84,10 @@ def open_memory(pid: int) -> int:
 
 def write(memory_fd: int, address: int, data: bytes) -> bool:
     """Write to its memory; False if not all of it could be written."""
-    if address >> 63:  # No program has memory in the upper half.
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    return os.pwrite(memory_fd, data, address) == len(data)
+    try:
+        return os.pwrite(memory_fd, data, address) == len(data)
+    except (OSError, OverflowError):  # No program has memory in the upper half.
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
 
 
 class Processes:
@@ -101,6 +102,10 @@ class Processes:
     def read_path(self, pid: int, address: int) -> str:
         """A path in the memory of a process."""
         return os.fsdecode(self._reader.string(pid, address))
+
+    def read_path_if_any(self, pid: int, address: int) -> str:
+        """The same for a call that may have none, and is about an open file then."""
+        return os.fsdecode(self._reader.string(pid, address)) if address else ""
 
     def read(self, pid: int, address: int, count: int) -> bytes:
         """That many bytes of its memory."""
