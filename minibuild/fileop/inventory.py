@@ -115,6 +115,8 @@ class InventorySink(ForwardingSink):
         return stamp_of(status)
 
     def _add(self, names: Sequence[str], numbers: bytes) -> None:
+        if len(self._names) + len(names) > 2 * _MOST:
+            self._flush()
         self._names += names
         self._numbers += numbers
         if len(self._names) >= 2 * _BATCH:

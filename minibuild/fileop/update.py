@@ -156,11 +156,14 @@ class Update(Sink):
             assert self._layer is not None
             self._layer.put(entry, found)
             return
-        if entry.keep and not self._plan.dest.kind(entry.path):
+        in_base = self._plan.dest.kind(entry.path)
+        if entry.keep and not in_base:
             entry = entry._replace(keep=False)  # It is there from the last copy, not from the base.
         if self._layer is None:
             self._plan.takes(entry)
         if met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met)):
+            if in_base:  # The last copy took it away, with all that is in it.
+                raise Unplannable(f"the base has something at /{entry.path}")
             self._removed = entry.path + "/"
             tree.remove(entry.path)
         tree.keep_times(entry.path)

@@ -16,12 +16,12 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import STAMP, is_since
 from minibuild.fileop.hasher import touched
 from minibuild.fileop.walk import FoundFile
-from minibuild.graph.op import Copy
+from minibuild.graph.op import Copy, CopyRules
 from minibuild.linux.device import PLACEHOLDER
 from minibuild.oci.content import ContentStore
 from minibuild.solver.last_copy import LastCopy, begin
 from tests.fileop.copying import CASES, Copying, change, stop_clocks, tree
-from tests.fileop.trees import make, opened
+from tests.fileop.trees import ME, make, opened
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +248,24 @@ def test_a_file_of_the_base_is_left_to_a_whole_copy(tmp_path: Path, content: Con
         copying.run(copy, last, looked=True)
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_directory_of_the_base_comes_back_by_a_whole_copy(
+    tmp_path: Path, content: ContentStore, looked: bool
+) -> None:
+    """A file took its place in the last copy, and took away what the base has in it."""
+    copying = Copying(tmp_path, content, "tree")
+    copy = Copy(0, (".",), "/", chown=ME, rules=CopyRules(replace=True))
+    copying.base = make(str(tmp_path / "base"), {"d/of": "of the base"})
+    make(copying.source, {"b": "b", "d": "a file"})
+    copying.remember(copy)
+    last = copying.run(copy)
+    assert Path(last.root, "d").is_file()
+    (tmp_path / "source/d").unlink()
+    make(copying.source, {"d/x": "x"})
+    with pytest.raises(Unplannable, match="the base has something at /d"):
+        copying.run(copy, last, looked=looked)
+
+
 def test_what_changed_is_not_asked_on_another_base(tmp_path: Path, content: ContentStore) -> None:
     """Of equal key, but with other times, which a layer repeats."""
     copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
@@ -333,6 +351,23 @@ def test_a_table_stays_though_few_files_are_new(
         make(copying.source, {f"new{number}": ""})
         last = copying.run(copy, last, looked=True)
         assert copying.changed == [f"new{number}"]
+
+
+def test_a_table_of_many_copies_is_read(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batches do not grow with what each copy keeps of the last one."""
+    monkeypatch.setattr(inventory, "_BATCH", 5)
+    monkeypatch.setattr(inventory, "_MOST", 10)
+    copying, copy = Copying(tmp_path, content, "layer"), CASES["all"][0]
+    make(copying.source, {f"{number:02}": "" for number in range(20)})
+    copying.remember(copy)
+    last = copying.run(copy)
+    for gone in ("07", "02", "15"):
+        (tmp_path / "source" / gone).unlink()
+        last = copying.run(copy, last, looked=True)
+    copying.run(copy, last, looked=True)
+    assert (copying.changed, copying.kept) == ([], 17)
 
 
 def test_what_was_written_just_before_is_put_again(
