@@ -156,9 +156,11 @@ def platform_of(message: Any) -> Platform:
 
 def local_names(definition: Any) -> Mapping[Digest, str]:
     """The names of local sources in our graph, by the digests of their ops. Where a definition
-    takes several things of one folder, each has a name of its own."""
+    takes several things of one folder, each has a name of its own; so has what patterns include,
+    for a graph cannot say these, and another definition may include other things."""
     kind = messages("ops")["Op"]
     asked: dict[Digest, tuple[str, Digest]] = {}
+    chosen: set[str] = set()
     for digest, data in ops_in(definition):
         with suppress(Exception):  # the library has its own kind for each of its versions
             source = kind.FromString(data).source
@@ -166,11 +168,12 @@ def local_names(definition: Any) -> Mapping[Digest, str]:
             if scheme == "local":
                 words = [f"{key}={source.attrs[key]}" for key in _ASKED if key in source.attrs]
                 asked[digest] = (name, digest_strings(words))
+                chosen.update([name] if "local.includepattern" in source.attrs else ())
     kinds = {
         name: {key for other, key in asked.values() if other == name} for name, _ in asked.values()
     }
     return {
-        digest: name if len(kinds[name]) == 1 else f"{name}#{key[7:19]}"
+        digest: f"{name}#{key[7:19]}" if len(kinds[name]) > 1 or name in chosen else name
         for digest, (name, key) in asked.items()
     }
 

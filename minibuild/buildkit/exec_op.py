@@ -257,7 +257,7 @@ def _exec(message: Any, mounts: "_Mounts", *, readonly: bool) -> op.Exec:
 
 
 def _choice(known: Sequence[Any], number: int) -> Any:
-    if number >= len(known):
+    if not 0 <= number < len(known):
         raise DefinitionError(f"a step has a setting {number} that is not known here")
     return known[number]
 

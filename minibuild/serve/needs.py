@@ -32,7 +32,8 @@ class Needs:
 
     def add(self, definition: Any) -> None:
         """Read a definition. Each of its local sources has a folder; those of several platforms
-        read the same one."""
+        read the same one, which has what any of them sees: a graph leaves out by itself what it is
+        not to see."""
         names = local_names(definition)
         for op, info in self._ops(definition):
             if info.digest in names:
@@ -43,7 +44,8 @@ class Needs:
                 before = self.wanted.get(key, wanted)
                 every = bool(wanted.paths) and bool(before.paths)  # no paths means all of them
                 paths = list(dict.fromkeys([*before.paths, *wanted.paths])) if every else []
-                self.wanted[key] = wanted._replace(paths=paths)
+                exclude = wanted.exclude if wanted.exclude == before.exclude else []
+                self.wanted[key] = wanted._replace(paths=paths, exclude=exclude)
 
     def _ops(self, definition: Any) -> Iterator[tuple[Any, VertexInfo]]:
         for digest, data in ops_in(definition):

@@ -89,6 +89,32 @@ def test_platforms_that_read_other_files_of_a_folder() -> None:
     assert not needs.wanted["src"].paths  # all of it
 
 
+def local_of(**patterns: list[str]) -> Any:
+    """The definition of a folder of which a client asks for less."""
+    attrs = {f"local.{name}": json.dumps(listed) for name, listed in patterns.items()}
+    op = TYPES["Op"](source={"identifier": "local://src", "attrs": attrs})
+    return TYPES["Definition"](**{"def": [op.SerializeToString(deterministic=True)]})
+
+
+def test_platforms_that_leave_out_other_files_of_a_folder() -> None:
+    needs = Needs()
+    for pattern in ("a", "a"):
+        needs.add(local_of(excludepatterns=[pattern]))
+    assert needs.wanted["src"].exclude == ["a"]
+    for pattern in ("b", "a"):
+        needs.add(local_of(excludepatterns=[pattern]))
+        assert not needs.wanted["src"].exclude
+
+
+def test_platforms_that_include_other_files_of_a_folder() -> None:
+    """No graph says which, so each has a folder of its own."""
+    needs = Needs()
+    for pattern in ("a", "b", "a"):
+        needs.add(local_of(includepattern=[pattern]))
+    assert [wanted.include for wanted in needs.wanted.values()] == [["a"], ["b"]]
+    assert {wanted.name for wanted in needs.wanted.values()} == {"src"}
+
+
 def test_inputs_for_several_platforms(client: Client, context: Path) -> None:
     """Each platform stands on its own; the config of an image comes beside its definition."""
     (context / "Dockerfile").write_text("FROM base\nCOPY a /\n")
