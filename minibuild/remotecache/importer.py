@@ -133,12 +133,17 @@ class Imports(RemoteCache):
 
     def _here(self, key: DiffKey, here: dict[DiffKey, bool]) -> bool:
         """Whether a diff is in the store with all that it was made on; `here` is what is known."""
-        if key not in here:
-            row = self._worker.diffs.get(key)
-            layer = row.layer
-            kept = layer is not None and self._worker.content.has(layer.digest, layer.size)
-            below = all(self._here(other, here) for other in row.base)
-            here[key] = row.upper is not None or (kept and below)
+        pending = [key]  # no recursion: a cache may say that each layer was made on one below
+        while pending:
+            row = self._worker.diffs.get(pending[-1])
+            if unknown := [other for other in reversed(row.base) if other not in here]:
+                pending.extend(unknown)  # the lowest comes next
+                continue
+            kept = row.layer is not None and self._worker.content.has(
+                row.layer.digest, row.layer.size
+            )
+            below = all(here[other] for other in row.base)
+            here[pending.pop()] = row.upper is not None or (kept and below)
         return here[key]
 
     def _foreign(self) -> "list[_Document]":

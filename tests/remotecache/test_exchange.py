@@ -26,18 +26,20 @@ from minibuild.layer.layer import Layer
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import OCI_LAYER_GZIP, Descriptor, Manifest
 from minibuild.oci.multi import MultiSource
+from minibuild.remotecache import importer
 from minibuild.remotecache.chains import Chains, records_of
 from minibuild.remotecache.document import (
     CREATED_AT,
     UNCOMPRESSED,
     CachedLayer,
     CacheDocument,
+    CachedStep,
     layers_of,
     parse_config,
     parse_inline,
 )
 from minibuild.remotecache.keys import BuildkitKeys
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, CachePlace
 from minibuild.worker.context import open_context
 from minibuild.worker.worker import Worker, open_worker
 from tests.cache_exchange import step_name
@@ -296,6 +298,30 @@ def test_records_that_stand_on_each_other_are_never_reached(worker: Worker, proj
     read = parse_config(document({"layers": [], "records": ring}), {}, SOURCE)
     with keys_of(worker, project) as keys:
         assert layers_found(read, keys) is None
+
+
+def test_layers_of_a_cache_that_stand_on_each_other_one_by_one(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each on the one below it alone: there may be any number of them."""
+    digests = [DiffID(digest_bytes(f"{number}".encode())) for number in range(1_100)]
+    layers = [
+        CachedLayer(
+            Layer(digest, described(digest), SOURCE), below, None if below < 0 else (below,)
+        )
+        for below, digest in enumerate(digests, -1)
+    ]
+    read = CacheDocument(tuple(layers), (CachedStep(A, (A,), "step", (len(layers) - 1,)),))
+    monkeypatch.setattr(importer, "open_place", lambda asked, build: None)
+    monkeypatch.setattr(importer, "read_steps", lambda place: (read,))
+    with open_context(worker, BuildRequest(), {}) as build:
+        imports = importer.Imports(
+            build, [CachePlace("local")], lambda targets: BuildkitKeys(build, [])
+        )
+        record, _ = imports.find(A)
+        assert record is not None and len(record.result) == 1
+        imports.settle()
+    assert worker.cache.lookup(A) is None
 
 
 def test_inline() -> None:
