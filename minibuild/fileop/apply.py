@@ -16,7 +16,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, explained
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.owner import has_names, lookup_owner
-from minibuild.fileop.plan import make_directories, put_copy
+from minibuild.fileop.plan import goes_on, make_directories, put_copy
 from minibuild.fileop.select import Selection
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, CopyRules, FileAction, Mkdir, Mkfile, Rm, Symlink
@@ -52,10 +52,11 @@ def apply(
         TreeSink(root_fd, owners=owners, copied=copied, cancelled=cancelled) as tree,
     ):
         putting = _Putting(tree, root_fd, tally, owners)
-        for action in actions:
+        for number, action in enumerate(actions, 1):
             match action:
                 case Copy():
-                    putting.copy(action, sources[action.input])
+                    more = goes_on(action, actions[number:])
+                    putting.copy(action, sources[action.input], more=more)
                 case Rm():
                     tree.settle()
                     for path in _removed(root_fd, action):
@@ -81,10 +82,10 @@ class _Putting:
         self._tally = tally
         self._names = has_names(root_fd)
 
-    def copy(self, action: Copy, tree: SourceTree) -> None:
+    def copy(self, action: Copy, tree: SourceTree, *, more: bool) -> None:
         """Put what a copy takes from a tree."""
         owner = self._owner(action.chown) if action.chown else None
-        put_copy(action, tree, self._dest, self._tree, self._tally, owner)
+        put_copy(action, tree, self._dest, self._tree, self._tally, owner, more=more)
 
     def made(self, action: Mkdir | Mkfile | Symlink) -> None:
         """Put what an action makes of nothing, and the directories above it that are missing."""

@@ -14,7 +14,7 @@ from minibuild.fileop.dest import Destination, OnDisk, PlannedTree
 from minibuild.fileop.hasher import ContentHasher, Seen
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
-from minibuild.fileop.plan import put_copy
+from minibuild.fileop.plan import goes_on, put_copy
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy
@@ -157,9 +157,9 @@ def _put(
             sink = ShareSink(job.share, sink, tree, tally)
             tally = Tally(None, hooks.cancelled)  # The sink counts.
         names = any(one.chown for one in job.copies) and has_names(owners_fd)
-        for one in job.copies:
+        for number, one in enumerate(job.copies, 1):
             owner = lookup_owner(owners_fd, one.chown, names=names) if one.chown else None
-            source, more = places.sources[one.input], one is not job.copies[-1]
+            source, more = places.sources[one.input], goes_on(one, job.copies[number:])
             put_copy(one, source, dest, sink, tally, owner, more=more)
         sink.settle()
         tally.tell()

@@ -19,7 +19,7 @@ Read next: `tree` and `layer`.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from minibuild.errors import DefinitionError
@@ -37,7 +37,7 @@ from minibuild.fileop.dest import Destination, check_replaceable
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import parse_mode
-from minibuild.graph.op import Copy
+from minibuild.graph.op import Copy, FileAction
 from minibuild.linux.beneath import clean, join, parents
 from minibuild.linux.descriptors import closing_fd
 
@@ -102,7 +102,7 @@ def put_copy(
     more: bool = False,
 ) -> None:
     """Put the entries of `copy` into the sink, each directory before its contents. `owner` is what
-    --chown means. `more`: another copy follows.
+    --chown means. `more`: another copy into the same destination follows.
 
     The destination is looked at while the plan is made, so it has to show at once what was put.
     Raises `DefinitionError`, and what the sink raises.
@@ -146,10 +146,10 @@ class _Plan:
     def put(self, *, more: bool) -> None:
         """Put all that the copy names."""
         picks = list(self._selection.picks())
-        timed = self._timed(picks) if picks and picks[-1].is_dir else None
+        timed = self._timed(picks) if picks and picks[-1].is_dir and not more else None
         for pick in picks:
             self._sink.enter(pick)
-            if timed is not None and not more and (pick is picks[0] or pick.wanted is not None):
+            if timed is not None and (pick is picks[0] or pick.wanted is not None):
                 self._make_directories(timed.path.rpartition("/")[0])
                 self._sink.put(timed)
             if pick.is_dir:
@@ -163,8 +163,6 @@ class _Plan:
                     is_new = isinstance(entry, Entry) and not entry.keep
                     self._sink.put(entry, found if is_new else None)
                     self._tally.add(entry)
-        if timed is not None and more:
-            self._sink.put(timed)  # What follows may change the time again.
 
     def _timed(self, picks: Sequence[Pick]) -> Entry | None:
         """The destination with the time that the last directory brings along, if it does."""
@@ -241,6 +239,11 @@ def make_directories(
                 f"mkdir /{path}: not a directory",
                 hint="the destination goes through a file of the image",
             )
+
+
+def goes_on(action: Copy, later: Iterable[FileAction]) -> bool:
+    """Whether a later action of the same op copies into the destination of this one."""
+    return any(isinstance(one, Copy) and one.dest == action.dest for one in later)
 
 
 def names_directory(path: str) -> bool:

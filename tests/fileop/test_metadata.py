@@ -1,14 +1,20 @@
 """What a copy does to modes, owners, times and attributes."""
 
 import os
-from typing import Any
+import shutil
+import tarfile
+from typing import Any, Literal
 
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.op import CopyRules
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.copy import CopyJob, Form, Hooks, Places, copy
+from minibuild.fileop.dest import Unplannable
+from minibuild.graph.op import Copy, CopyRules
 from minibuild.linux import xattr
-from tests.fileop.trees import DIR, ME, USERS, Bench, make, modes, owners, tell
+from minibuild.oci.content import ContentStore
+from tests.fileop.trees import DIR, ME, USERS, Bench, make, modes, opened, owners, tell
 
 
 def test_modes_are_kept_but_that_of_the_top(bench: Bench) -> None:
@@ -63,6 +69,51 @@ def test_the_destination_gets_the_time_of_the_last_directory(
     assert found.st_mtime_ns == time if time != _NO_TIME else found.st_mtime_ns >= start_ns
     if there:
         assert found.st_mode & 0o777 == 0o711
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("form", ["", "tree", "layer", "both"])
+@pytest.mark.parametrize(
+    ("paths", "time"), [(("one", "file"), _NO_TIME), (("file", "one"), 1), (("two", "one"), 1)]
+)
+def test_the_last_copy_into_a_destination_gives_it_its_time(
+    bench: Bench,
+    content: ContentStore,
+    there: bool,
+    form: Form | Literal[""],
+    paths: tuple[str, ...],
+    time: int,
+) -> None:
+    """As where one copy has several sources. What an instruction copies from several trees is that
+    many copies. With no form they are done as other actions are."""
+    make(bench.source, {"one/f": "", "two/g": "", "file": ""})
+    for number, name in enumerate(("one", "two"), 1):
+        os.utime(os.path.join(bench.source, name), ns=(number, number))
+    if there:
+        make(bench.dest, {"to/": "0711"})
+        os.utime(os.path.join(bench.dest, "to"), ns=(5, 5))
+    start_ns = os.stat(bench.dest).st_mtime_ns
+    copies = tuple(Copy(0, (path,), "/to/", chown=ME) for path in paths)
+    if not form:
+        bench.run(*copies)
+    else:
+        base = shutil.copytree(bench.dest, f"{bench.dest}-base")
+        with opened(bench.source, bench.dest, base) as (source_fd, root_fd, base_fd):
+            places = Places(root_fd, base_fd, {0: SourceTree(source_fd, local=True)})
+            try:
+                done = copy(CopyJob(copies, form, "uncompressed"), places, content, Hooks())
+            except Unplannable:
+                assert form == "layer"
+                return
+        if done.layer is not None:
+            with tarfile.open(content.path(done.layer.digest)) as tar:
+                assert tar.getmember("to").mtime in (
+                    (0,) if time == 1 else range(start_ns // 10**9, 1 << 40)
+                )
+        if form == "layer":
+            return
+    found = os.stat(os.path.join(bench.dest, "to")).st_mtime_ns
+    assert found == time if time != _NO_TIME else found >= start_ns
 
 
 def test_existing_directories(bench: Bench) -> None:
