@@ -24,7 +24,7 @@ from minibuild.worker.worker import Worker
 FOREVER_S = float("inf")
 _ROWS, _LOG_PAGES = 32, 64
 """How many rows are deleted in one transaction, and after how many pages of its log SQLite writes
-them into its file and begins the log anew. Both have to fit into the store's reserve."""
+them into its file and starts the log again. Both have to fit into the store's reserve."""
 
 
 class Limits(NamedTuple):

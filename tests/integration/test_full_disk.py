@@ -46,14 +46,14 @@ done
 )
 
 
-@pytest.mark.needs("loop")
-def test_nearly_full_with_small_blocks(builds: Builds, project: Project, tmp_path: Path) -> None:
-    """SQLite's shared memory is reserved whole: the kernel would end the process otherwise."""
-    context = project({"Dockerfile": "FROM scratch\nLABEL a=b\n"})
+def on_a_disk(
+    script: str, builds: Builds, context: str, tmp_path: Path
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script with the image of a disk, a place to mount it, the program and a context."""
     (tmp_path / "at").mkdir()
     done = subprocess.run(
         [
-            *(*namespaces(), "sh", "-c", NEARLY, "sh"),
+            *(*namespaces(), "sh", "-c", script, "sh"),
             *(f"{tmp_path}/image", f"{tmp_path}/at", builds.cli.program, context),
         ],
         env=builds.cli.environment,
@@ -62,6 +62,14 @@ def test_nearly_full_with_small_blocks(builds: Builds, project: Project, tmp_pat
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.needs("loop")
+def test_nearly_full_with_small_blocks(builds: Builds, project: Project, tmp_path: Path) -> None:
+    """SQLite's shared memory is reserved whole: the kernel would end the process otherwise."""
+    context = project({"Dockerfile": "FROM scratch\nLABEL a=b\n"})
+    done = on_a_disk(NEARLY, builds, context, tmp_path)
     ended = {line.partition(": ")[2] for line in done.stdout.splitlines()}
     assert ended <= {"0 0", "8 1", "3 0"}, done.stdout
     assert {"0 0", "8 1"} <= ended
@@ -168,17 +176,6 @@ def test_pruning_frees_a_disk_that_is_wholly_full(
     context = project({"Dockerfile": "FROM scratch\nCOPY big /\n"})
     with open(f"{context}/big", "wb") as file:
         file.write(os.urandom(4 << 20))
-    (tmp_path / "at").mkdir()
-    done = subprocess.run(
-        [
-            *(*namespaces(), "sh", "-c", WHOLLY, "sh"),
-            *(f"{tmp_path}/image", f"{tmp_path}/at", builds.cli.program, context),
-        ],
-        env=builds.cli.environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = on_a_disk(WHOLLY, builds, context, tmp_path)
     assert done.stdout.count("removed 2 records") == 2
     assert done.stderr.count("`minibuild prune --all`") == 2

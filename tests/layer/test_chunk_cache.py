@@ -215,7 +215,7 @@ def test_keys_of_what_is_repeated_are_known(
 def test_what_is_repeated_in_parts_is_one_run(
     store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it is told to who packs while the patch is written."""
+    """As the packer hears of it while the patch is written."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     content = ContentStore(store)
     old = pack(content, FILES)

@@ -133,7 +133,7 @@ def test_the_first_that_can_be_prepared(bench: Bench) -> None:
 
 
 def test_one_that_is_done_is_not_prepared(bench: Bench) -> None:
-    """But if the one below is made anew on request, so is this one."""
+    """But if the one below is made again on request, so is this one."""
     bench.lookup.found = "a record"
     assert bench.prepare(STEP) is None
     (key,) = bench.lookup.asked

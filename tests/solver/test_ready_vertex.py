@@ -200,5 +200,5 @@ def test_names_of_parts() -> None:
     named = Vertex(File(()), (), Note("[build 1/2] COPY . ."))
     vertex = Vertex(op, (None, named, Vertex(RUN)))
     assert keys.part_names(vertex, op) == ["0: scratch", "1: [build 1/2] COPY . .", "2: Exec"]
-    # A graph from outside may be wrong: that is told when the input is asked for.
+    # A graph from outside may be wrong: asking for the input raises then.
     assert keys.part_names(Vertex(op), op) == ["0: scratch", "1: scratch", "2: scratch"]
