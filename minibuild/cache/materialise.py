@@ -51,13 +51,38 @@ class Materialiser:
 
     def snapshot(self, result: Result, tell: Tell) -> SnapshotID | None:
         """The committed snapshot that shows a result; None for scratch."""
+        missing = self._missing(result)
+        # All transfers run side by side, and the first layer is unpacked while others arrive.
+        rows = missing.values()
+        self._layers.prefetch([r.layer for r in rows if r.layer and self._own_tree(r) is None])
+        for below in list(missing)[:-1]:
+            self._show(below, tell)
+        return self._show(result, tell)
+
+    def _missing(self, result: Result) -> dict[Result, DiffRow]:
+        """The results that have to be put on disk for one to be, itself last, with their last
+        diffs. No recursion: any number of layers may stand on each other."""
+        found: dict[Result, DiffRow] = {}
+        pending = [] if self.is_here(result) else [result]
+        while pending:
+            wanted = pending.pop()
+            last = found[wanted] = self._diffs.get(wanted[-1])
+            needed = [last.base]
+            if last.base != wanted[:-1]:
+                start = self._prefix(wanted)
+                rest = [(*self._diffs.get(key).base, key) for key in wanted[start:]]
+                needed = [wanted[:start], *rest]
+            pending += [one for one in needed if one not in found and not self.is_here(one)]
+        # A diff is newer than all it was made on, and a merge is made of what it ends with.
+        order = sorted(found, key=lambda r: (max(r), found[r].base != r[:-1], len(r)))
+        return {wanted: found[wanted] for wanted in order}
+
+    def _show(self, result: Result, tell: Tell) -> SnapshotID | None:
+        """The same, where what it stands on is there."""
         if not result:
             return None
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
-            if (tree := self._own_tree(last)) is not None:
-                return tree
-            self._announce(result)
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
 
@@ -69,12 +94,6 @@ class Materialiser:
         if last.base == result[:-1]:
             return self._own_tree(last) is not None
         return self._known(result) is not None
-
-    def _announce(self, result: Result) -> None:
-        """Have all layers that will be unpacked on the way: the transfers run side by side, and
-        the first layer is unpacked while the others arrive."""
-        rows = [self._diffs.get(key) for key in result]
-        self._layers.prefetch([r.layer for r in rows if r.layer and self._own_tree(r) is None])
 
     def diff(self, key: DiffKey, tell: Tell) -> Diff:
         """A diff as two snapshots."""

@@ -16,7 +16,7 @@ Read next: `places`.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -95,19 +95,17 @@ def layers_of(layers: Sequence[CachedLayer], record: ChainRecord) -> list[Cached
 def document_value(document: CacheDocument) -> dict[str, Any]:
     """The JSON object of a document."""
     steps = [_step_value(document, step) for step in document.steps]
+
+    def is_stack(numbers: Sequence[int]) -> bool:
+        found = [document.layers[number] for number in numbers]
+        expected = [(number, None) for number in (-1, *numbers[:-1])]
+        return [(layer.parent, layer.base) for layer in found] == expected
+
     return {
         "layers": list(map(_layer_value, document.layers)),
-        "records": [*steps, *record_values(document.records, len(steps), _stacks(document.layers))],
+        "records": [*steps, *record_values(document.records, len(steps), is_stack)],
         **({MARK: _VERSION, _STEPS: len(steps)} if steps or not document.records else {}),
     }
-
-
-def _stacks(layers: Sequence[CachedLayer]) -> Callable[[Sequence[int]], bool]:
-    """What says whether the last of some layers stands on just the others, by `parent` alone."""
-    plain: list[bool] = []
-    for layer in layers:
-        plain.append(layer.base is None and (layer.parent == -1 or plain[layer.parent]))
-    return lambda numbers: plain[numbers[-1]] and stack(layers, numbers[-1]) == tuple(numbers)
 
 
 def document_bytes(document: CacheDocument) -> bytes:

@@ -27,7 +27,7 @@ from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.chains import ChainRecord, ContentRoots, record_values, records_of
-from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep, stack
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name, tolerated
@@ -223,18 +223,19 @@ class DocumentWriter:
 
     def _place(self, key: DiffKey) -> bool:
         """Give a diff a number, after those that it was made on; False if one has no blob."""
-        if key in self._numbers:
-            return True
-        base = self._worker.diffs.get(key).base
-        if key not in self._known or not all(map(self._place, base)):
-            return False
-        below = tuple(self._numbers[other] for other in base)
-        parent = below[-1] if below else -1
-        others = None if stack(self.layers, parent) == below else below
-        created = self._created(key) if key in self._tops else None
-        self._numbers[key] = len(self.layers)
-        self.layers.append(CachedLayer(self._known[key], parent, others, created))
-        return True
+        pending = [key]  # no recursion: any number of layers may stand on each other
+        while pending and (key := pending[-1]) in self._known:
+            base = self._worker.diffs.get(key).base
+            if unplaced := [other for other in reversed(base) if other not in self._numbers]:
+                pending.extend(unplaced)  # the lowest comes next
+            elif pending.pop() not in self._numbers:
+                below = tuple(self._numbers[other] for other in base)
+                plain = not base or self._worker.diffs.get(base[-1]).base == base[:-1]
+                created = self._created(key) if key in self._tops else None
+                self._numbers[key] = len(self.layers)
+                parent, others = below[-1] if below else -1, None if plain else below
+                self.layers.append(CachedLayer(self._known[key], parent, others, created))
+        return not pending
 
     def _created(self, key: DiffKey) -> float:
         return self._worker.diffs.get(key).created if self._epoch is None else float(self._epoch)

@@ -23,7 +23,7 @@ from minibuild.graph.op import ImageSource
 from minibuild.graph.vertex import Vertex
 from minibuild.progress.writer import task
 from minibuild.remotecache.chains import Chains
-from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep, layers_of, stack
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep, layers_of
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name, tolerated
 from minibuild.remotecache.steps import read_steps
@@ -201,9 +201,13 @@ class _Document:
                 cached = self._layers[number]
                 pending.extend((cached.parent,) if cached.base is None else cached.base)
         for number in sorted(needed):  # each stands on layers with lower numbers
-            below = stack(self._layers, number)[:-1]
-            base = tuple(self._diffs[other] for other in below)
-            self._diffs[number] = self._on(base, self._layers[number])
+            cached, base = self._layers[number], tuple[DiffKey, ...]()
+            if cached.base is not None:
+                base = tuple(self._diffs[other] for other in cached.base)
+            elif cached.parent != -1:
+                below = self._diffs[cached.parent]
+                base = (*self._worker.diffs.get(below).base, below)
+            self._diffs[number] = self._on(base, cached)
         return tuple(self._diffs[number] for number in numbers)
 
     def find(self, keys: BuildkitKeys, output: OpOutput) -> Result | None:

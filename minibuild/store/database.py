@@ -22,7 +22,7 @@ _TURN_S = 0.25
 
 _PAUSE_S = 0.005
 T = TypeVar("T")
-FORMAT = 3
+FORMAT = 4
 """Raised with each change of the tables; those that a store lacks are made when it is opened."""
 
 SCHEMA = (
@@ -67,6 +67,7 @@ SCHEMA = (
         created REAL NOT NULL
     )
     """,
+    "CREATE INDEX IF NOT EXISTS diffs_by_layer ON diffs (diff_id)",
     """
     CREATE TABLE IF NOT EXISTS trees (  -- lists of diffs that exist as a snapshot
         list TEXT PRIMARY KEY,
