@@ -1,22 +1,22 @@
 """The way to a daemon: from its address to a connection.
 
-Comes in: `unix:///path`, `tcp://host:port`, or a machine, container or pod in which a program
-carries bytes to the daemon's socket. Goes out: a connection. Over TCP there may be certificates, by
+Comes in: `unix:///path`, `tcp://host:port`, or a machine, container or pod: there a program,
+`buildctl dial-stdio`, carries bytes to the daemon's socket, and its standard streams are the other
+end of a socket here. Goes out: a connection. Over TCP there may be certificates, by
 the names that buildx has for them: `tcp://host:port,cacert=FILE,cert=FILE,key=FILE`.
 Rules: moby/buildkit `client/connhelper`, docker buildx's remote driver.
-Read next: `dialled`, `session`.
+Read next: `session`.
 """
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minibuild.buildkit.carry import carry
 from minibuild.buildkit.http2 import Connection
-from minibuild.client.dialled import dialled, dialler
-from minibuild.errors import HostError, UsageError
+from minibuild.errors import HostError, UsageError, os_errors_as
 from minibuild.graph.spelling import one_of
 
 if TYPE_CHECKING:
@@ -131,3 +131,76 @@ def _secured(plain: socket.socket, given: Mapping[str, str], host: str) -> "ssl.
         context.load_cert_chain(given["cert"], given.get("key") or None)
     context.set_alpn_protocols(["h2"])
     return context.wrap_socket(plain, server_hostname=given.get("servername") or host)
+
+
+# --- Programs that carry bytes to a daemon ---
+
+
+_DIAL = ("buildctl", "dial-stdio")
+_CONTAINERS = {
+    "docker-container": "docker",
+    "podman-container": "podman",
+    "nerdctl-container": "nerdctl",
+}
+_END_S = 5.0
+
+
+def dialler(parts: "SplitResult") -> list[str] | None:
+    """The command that reaches a daemon; None if the address is none of these."""
+    from urllib.parse import parse_qsl
+
+    given = dict(parse_qsl(parts.query))
+    if not parts.hostname or parts.hostname.startswith("-"):
+        return None
+    if parts.scheme in _CONTAINERS:
+        # `netloc` has the name as it is written; a host name has no capitals.
+        chosen = [f"--context={given['context']}"] if given.get("context") else []
+        return [_CONTAINERS[parts.scheme], *chosen, "exec", "-i", parts.netloc, *_DIAL]
+    if parts.scheme == "kube-pod":
+        chosen = [f"--{name}={given[name]}" for name in ("context", "namespace") if given.get(name)]
+        inside = [f"--container={given['container']}"] if given.get("container") else []
+        return ["kubectl", *chosen, "exec", *inside, "-i", parts.netloc, "--", *_DIAL]
+    if parts.scheme == "ssh" and not parts.password:
+        user = ["-l", parts.username] if parts.username else []
+        port = ["-p", str(parts.port)] if parts.port else []
+        place = ["--addr", f"unix://{parts.path}"] if parts.path.strip("/") else []
+        return ["ssh", *user, *port, "--", parts.hostname, _DIAL[0], *place, *_DIAL[1:]]
+    return None
+
+
+@contextmanager
+def dialled(command: Sequence[str]) -> Iterator[tuple[socket.socket, Callable[[], str]]]:
+    """A socket to the standard streams of a program; and what asks why that program ended."""
+    from subprocess import Popen, TimeoutExpired
+    from tempfile import TemporaryFile
+
+    here, there = socket.socketpair()
+    with here, TemporaryFile() as errors:
+        with there, os_errors_as(HostError, f"cannot run {command[0]}"):
+            # In a session of its own: Ctrl-C asks the daemon to stop, over this connection.
+            process = Popen(
+                command,
+                stdin=there.fileno(),
+                stdout=there.fileno(),
+                stderr=errors,
+                start_new_session=True,
+            )
+
+        def reason() -> str:
+            """In its own words."""
+            with suppress(TimeoutExpired):
+                process.wait(_END_S)
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").splitlines()
+            said = [line.strip() for line in lines if line.strip()]
+            return said[-1] if said else f"{command[0]} ended with {process.returncode}"
+
+        try:
+            yield here, reason
+        finally:
+            here.close()  # The program ends by itself when the connection does.
+            try:
+                process.wait(_END_S)
+            except TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -20,12 +20,10 @@ from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import Failure, api_type, check_installed
 from minibuild.client.connection import connected
-from minibuild.client.folders import Lent, file_sync
-from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
-from minibuild.client.outputs import file_send
+from minibuild.client.folders import Lent, file_send, file_sync
+from minibuild.client.layouts import cache_export, cache_import, give_names, layouts, stores_of
 from minibuild.client.progress import Listener
 from minibuild.client.session import lending, open_session
-from minibuild.client.stores import layouts
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import (
     BuildError,

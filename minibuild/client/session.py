@@ -2,7 +2,7 @@
 
 Comes in: a request, and folders for outputs. Goes out: services, and the call `Control/Session`.
 Inside of this call runs a whole connection, in which the builder is the client.
-Rules: moby/buildkit `session/grpc.go`. Read next: `folders`, `outputs`.
+Rules: moby/buildkit `session/grpc.go`. Read next: `folders`, `layouts`.
 """
 
 import socket

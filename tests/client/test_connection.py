@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from minibuild.client.connection import connected
-from minibuild.client.dialled import dialler
+from minibuild.client.connection import connected, dialler
 from minibuild.errors import HostError, UsageError
 
 
