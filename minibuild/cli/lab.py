@@ -1,26 +1,36 @@
 """`minibuild lab`: defects of merges, reproduced on this machine with the fix and without.
 
 Comes in: the name of an exhibit, the path of a Dockerfile, or none for a list. Goes out: what is
-seen, in parts, or as JSON. The exit code is 0 only if all came out as
-expected: 1 if not, 3 if this machine cannot show it. Read next: `minibuild.lab.exhibit_builder`,
-and `lab_text` for the words; `lab_build` for any Dockerfile.
+seen, in parts, or as JSON. The exit code is 0 only if all came out as expected: 1 if not, 3 if this
+machine cannot show it. Of a Dockerfile it is how each of two builds ended, with the defect and
+without, and the fates of the paths of their merges side by side: exit code 0 if the defect makes no
+difference, 1 if it makes one; one that fails with the fix, too, has the exit code of a failed step.
+Read next: `minibuild.lab.exhibit_builder`, `minibuild.lab.both_ways`; `lab_text` for the words.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from minibuild.cli import lab_build, lab_text
+from minibuild.buildflags.attributes import assignments
+from minibuild.buildflags.request import build_request
+from minibuild.cli import lab_text
 from minibuild.cli.command import NO, Command, Session
+from minibuild.cli.lab_text import fate_data, fate_words, merge_data, merge_lines, short
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
-from minibuild.errors import HostError, UsageError
-from minibuild.lab.catalogue import EXHIBITS, exhibit
+from minibuild.errors import HostError, StepFailed, UsageError
+from minibuild.lab.both_ways import BothWays, MergePair, PathFates, both_ways
 from minibuild.lab.exhibit import Exhibit
 from minibuild.lab.exhibit_builder import show
+from minibuild.lab.exhibits import EXHIBITS, exhibit
+from minibuild.progress.console import visible
 from minibuild.rootless.enter import enter
 from minibuild.session.registries import registry_access
+from minibuild.session.request import BuildRequest
+from minibuild.snapshot.defects import defect_named
 
 
 def _flags(made: Parser) -> None:
@@ -52,7 +62,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         return 0
     what = options.what
     if what not in EXHIBITS and ("/" in what or what == "." or os.path.exists(what)):
-        return lab_build.run(options, session)
+        return _both_ways(options, session)
     if options.defect or options.target or options.build_arg or options.all:
         raise UsageError(
             "--defect, --target, --build-arg and --all are for a Dockerfile",
@@ -101,6 +111,118 @@ class Pages:
             self._first = False
             self._session.say_lines(lines)
             self._session.flush()
+
+
+# --- Any Dockerfile, with a defect and without ---
+
+
+_DEFECT = "whiteout-hardlink"
+_SHOWN = 40
+
+
+def _both_ways(options: argparse.Namespace, session: Session) -> int:
+    """Build it both ways, and say what came of it."""
+    defect = defect_named(options.defect or _DEFECT)
+    request = _request(options, session)
+    root = session.root
+    enter()
+    found = both_ways(request, defect, root, keep=options.keep, cancelled=session.cancelled)
+    lines = _told(found, None if options.all else _SHOWN, kept=options.keep)
+    session.say_result(options, _as_data(found, kept=options.keep), lines)
+    if found.with_fix.error:
+        return StepFailed.exit_code
+    return NO if found.differs else 0
+
+
+def _request(options: argparse.Namespace, session: Session) -> BuildRequest:
+    path = os.path.abspath(options.what)
+    if not os.path.exists(path):
+        raise UsageError(
+            f"there is no exhibit and no file {options.what!r}",
+            hint="`minibuild lab` lists the exhibits; a path names a Dockerfile",
+        )
+    folder, file = (path, "") if os.path.isdir(path) else (os.path.dirname(path), path)
+    build_args = assignments(options.build_arg, "build-arg")
+    asked = {"file": file, "target": options.target, "build_args": build_args}
+    return build_request(folder, {k: v for k, v in asked.items() if v}, session.environment)
+
+
+# --- As text ---
+
+
+def _told(found: BothWays, most: int | None, *, kept: bool) -> Iterator[str]:
+    new, old = found.with_fix, found.without_fix
+    count = len(new.merges)
+    yield f"{count or 'no'} merge{'' if count == 1 else 's'}; the defect is {found.defect}"
+    for one in (new, old):
+        words = f"it fails: {visible(short(one.error, found.store))}" if one.error else "it passes"
+        yield f"  {one.how + ':':<16} {words}"
+    for pair in found.pairs:
+        yield ""
+        yield from _pair(found, pair, most)
+    yield ""
+    yield f"the defect makes {'a' if found.differs else 'no'} difference to it"
+    if kept:
+        yield f"kept: {found.store}/snapshots"
+
+
+def _pair(found: BothWays, pair: MergePair, most: int | None) -> Iterator[str]:
+    yield f"the merge that {visible(pair.with_fix.needed_by) or 'a step'} needs"
+    yield from (f"  {line}" for line in merge_lines(pair.with_fix, found.store))
+    fates = list(pair.fates)
+    if most is not None and len(fates) > most:
+        fates.sort(key=lambda fate: not fate.differs)  # those that matter come first
+    rows = [_row(fate) for fate in fates[:most]]
+    if rows:
+        yield from table(["  PATH", "FROM", "WITH THE FIX", "WITHOUT", ""], rows)
+    if most is not None and len(fates) > most:
+        yield f"  ... and {len(fates) - most} more: see them with --all"
+    if pair.without_fix is None:
+        yield "  without the fix the build did not come so far"
+    for path in pair.differing:
+        yield f"  the trees differ: /{visible(path)}"
+
+
+def _row(fate: PathFates) -> list[str]:
+    old = "" if fate.without_fix is None else fate_words(fate.without_fix)
+    new = "" if fate.with_fix is None else fate_words(fate.with_fix)
+    same = "the same" if old == new else old or "did not come to it"
+    return [f"  /{fate.path}", f"diff {fate.diff}", new, same, "<--" if fate.differs else ""]
+
+
+# --- As data ---
+
+
+def _as_data(found: BothWays, *, kept: bool) -> dict[str, Any]:
+    return {
+        "defect": found.defect,
+        "differs": found.differs,
+        "snapshotter": found.snapshotter,
+        "kept": found.store if kept else None,
+        "with_fix": {"error": found.with_fix.error or None, "merges": len(found.with_fix.merges)},
+        "without_fix": {
+            "error": found.without_fix.error or None,
+            "merges": len(found.without_fix.merges),
+        },
+        "merges": [
+            {
+                "needed_by": pair.with_fix.needed_by,
+                **merge_data(pair.with_fix),
+                "paths": [
+                    {
+                        "path": fate.path,
+                        "diff": fate.diff,
+                        "differs": fate.differs,
+                        "with_fix": fate.with_fix and fate_data(fate.with_fix),
+                        "without_fix": fate.without_fix and fate_data(fate.without_fix),
+                    }
+                    for fate in pair.fates
+                ],
+                "differing": pair.differing,
+            }
+            for pair in found.pairs
+        ],
+    }
 
 
 COMMANDS = {"lab": Command(_flags, _run)}

@@ -9,9 +9,9 @@ from minibuild.cache.results import DiffKey
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import HostError, UsageError
 from minibuild.image.listing import tree_of
+from minibuild.lab.exhibits import EXHIBITS
 from minibuild.lab.model import ModelTree, plain
 from minibuild.lab.trial import by_model, parse
-from minibuild.lab.whiteout_hardlink import EXHIBIT
 from minibuild.record.records import BuildRecords, longest_chain
 from minibuild.record.story import newest_before
 from minibuild.snapshot.upperdir import upper_entries
@@ -254,7 +254,7 @@ of the trees has two files or more. Write them into the file `trees`, in the wor
 
 # --- Lesson 7: pull request 4516. Marked by building both ways.
 
-_DEFECT = EXHIBIT.name
+_DEFECT = EXHIBITS["whiteout-hardlink"].name
 _FAILURE = regex(r"failed to hardlink.*no such file")
 _OF_THE_STORY = ("file1", "file2", "file3")
 

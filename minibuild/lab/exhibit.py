@@ -1,6 +1,6 @@
 """What an exhibit is: a build, one switch, and what is to be seen. Data only.
 
-Read next: `whiteout_hardlink`, an exhibit; `build` and `exhibit_builder`, which perform them.
+Read next: `exhibits`; `build` and `exhibit_builder`, which perform them.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,20 +3,21 @@
 Comes in: an exhibit, the folder of a store. Goes out: a `Showing` of what is seen. The build has a
 store of its own inside that folder; the variations have another, so that a store that is kept shows
 the exhibit and nothing else.
-Read next: `kept`, what stays with `--keep`.
+With `keep` a map of the snapshots stays, and the layer directory of the merge that failed as far as
+it came. No command lists or prunes these; `rm -r` removes them. Read next: `merge_inputs`.
 """
 
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import topological
 from minibuild.lab.build import Begun, begun, request_of, run
-from minibuild.lab.evidence import MountRow, Observation, Showing, Varied, look, obstacle
+from minibuild.lab.evidence import MergeRun, MountRow, Observation, Showing, Varied, look, obstacle
 from minibuild.lab.exhibit import Exhibit, Variation
-from minibuild.lab.kept import keep_half_made, write_map
+from minibuild.lab.merge_inputs import makers
 from minibuild.lab.place import own_place
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import MergePolicy, Strategy
@@ -141,3 +142,40 @@ def _no_devices(worker: Worker) -> str:
         return "needs root: the kernel makes no device nodes in a user namespace"
     os.unlink(path)
     return ""
+
+
+# --- What stays with `--keep` ---
+
+
+MAP = "MAP.txt"
+HALF_MADE = "half-made-merge"
+
+
+def keep_half_made(place: str) -> Callable[[str], None]:
+    """What a merge calls when it fails: its layer directory is moved, and nothing else of it."""
+
+    def keep(layer_dir: str) -> None:
+        os.rename(layer_dir, os.path.join(place, HALF_MADE))
+
+    return keep
+
+
+def write_map(worker: Worker, place: str, with_fix: MergeRun, contexts: Mapping[str, str]) -> None:
+    """Say of each snapshot what made it, and on which it stands. `contexts` are the images of the
+    outer store, by the name that a FROM has for them."""
+    images = {address: f"FROM {name}" for name, address in contexts.items()}
+    made_by = {made: images.get(name, name) or "a layer" for made, name in makers(worker).items()}
+    for call in with_fix.merges:
+        if call.snapshot is not None:
+            made_by[call.snapshot] = f"the merge that {call.needed_by} needs, with the fix"
+    lines = ["SNAPSHOT  PARENT  MADE BY    (the files of snapshot N are in store/snapshots/N/fs)"]
+    for snapshot in sorted(worker.snapshots.table.committed()):
+        parent = worker.snapshots.table.parent(snapshot)
+        said = made_by.get(snapshot, "a merge that was stacked: it shows the layers of others")
+        lines.append(f"{snapshot:>8}  {'-' if parent is None else parent:>6}  {said}")
+    if os.path.lexists(os.path.join(place, HALF_MADE)):
+        base = next((call.base for call in with_fix.merges), None)
+        lines.append(f"{'-':>8}  {'-' if base is None else base:>6}  {HALF_MADE}/: the same merge "
+                     "without the fix, as far as it came")  # fmt: skip
+    with open(os.path.join(place, MAP), "w", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))

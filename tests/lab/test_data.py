@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import UsageError
-from minibuild.lab.catalogue import EXHIBITS, exhibit
 from minibuild.lab.evidence import (
     MergeRun,
     MountRow,
@@ -19,6 +18,7 @@ from minibuild.lab.evidence import (
     one_inode_a_mount,
 )
 from minibuild.lab.exhibit import Variation, quote, text_of
+from minibuild.lab.exhibits import EXHIBITS, exhibit
 from minibuild.snapshot.api import MergePolicy, Strategy
 from minibuild.snapshot.defects import DEFECTS, OLD_NAMES, policy_for
 from minibuild.snapshot.upperdir import UpperEntry

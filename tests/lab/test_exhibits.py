@@ -13,7 +13,7 @@ import pytest
 
 from minibuild.cli.main import entry
 from minibuild.errors import HostError
-from minibuild.lab.catalogue import EXHIBITS
+from minibuild.lab.exhibits import EXHIBITS
 from tests.conftest import CHECKOUT, Cli
 from tests.support.waiting import PATIENCE_S
 
