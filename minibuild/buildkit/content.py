@@ -3,7 +3,7 @@
 Comes in: a digest, as the other side says it. Goes out: the size of a blob, and its bytes. Clients
 have this service for their layouts, and a builder for what it keeps of builds.
 Rules: containerd `api/services/content/v1/content.proto`; moby/buildkit `session/content`.
-Read next: `serve.blobs` and `client.layouts`, which have blobs.
+Read next: `serve.history` and `client.layouts`, which have blobs.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Calls of the other side of a connection, answered by functions.
 
 Comes in: a stream, and the methods of services by their paths. Goes out: the answer, on the stream.
-Read next: `messages`; `serve.callserver` and `client.session`, which serve such methods.
+Read next: `messages`; `serve.server` and `client.session`, which serve such methods.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 Comes in: a stream. Goes out: messages both ways, and the status that the server of a call gives.
 Rules: grpc/grpc `doc/PROTOCOL-HTTP2.md`.
-Read next: `serve.callserver`, for the server's side; `serve.session`, for the client's.
+Read next: `serve.server`, for the server's side; `serve.session`, for the client's.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -4,6 +4,6 @@ Comes in: their calls, on a unix socket. Goes out: builds, each in a process of 
 does not send a build in one call. It opens a *session*, in which the builder calls the client for
 files, secrets and logins; it asks the gateway (`LLBBridge`) to solve a Dockerfile; it hands the
 answer back; and all the time one call waits for the outputs. Needs the Python packages hpack and
-protobuf, which the extra `minibuild[buildkit]` brings. Read next: `server`, then `callserver`, and
+protobuf, which the extra `minibuild[buildkit]` brings. Read next: `server`, then
 `control` and `bridge`, the two services.
 """

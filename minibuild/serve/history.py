@@ -4,6 +4,7 @@ Comes in: builds of clients, when they begin and when they end. Goes out: a reco
 that its client gave it, its progress again, and news for those who follow. Records are files in the
 store's folder `history`, the oldest of which are removed. Builds of the command line have no such
 id: they are listed from minibuild's own records.
+The service `Content` has the logs and other blobs that records name: nothing can be written there.
 Rules: moby/buildkit `solver/llbsolver/history`.
 Read next: `past`.
 """
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from minibuild.buildkit.content import reading
+from minibuild.buildkit.dispatch import CallHandler, ServerCall
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.digest import (
     Digest,
@@ -244,3 +247,34 @@ def _blobs_of(record: Any) -> set[str]:
 
 def _moment(timestamp: Any) -> tuple[int, int]:
     return timestamp.seconds, timestamp.nanos
+
+
+# --- The service Content ---
+
+
+class Blobs:
+    """The calls of the service. A blob is beside a record, or of an image, as long as the store has
+    that."""
+
+    def __init__(self, root: str) -> None:
+        self._kept = os.path.join(root, BLOBS)
+        self._images = os.path.join(root, "blobs", "sha256")
+
+    def methods(self) -> dict[str, CallHandler]:
+        """The calls by their names."""
+        listing = CallHandler(self.list, "ContentListRequest", streams=True)
+        return {**reading(self._place), "List": listing}
+
+    def _place(self, call: ServerCall, name: str) -> str:
+        kept = os.path.join(self._kept, name)
+        return kept if os.path.isfile(kept) else os.path.join(self._images, name)
+
+    def list(self, request: Any, call: ServerCall) -> Iterator[Any]:
+        """All that is kept. A client that sends a filter gets those of which it knows nothing
+        else."""
+        answer = api_type("ContentListResponse")()
+        if os.path.isdir(self._kept):
+            for entry in os.scandir(self._kept):
+                if not entry.name.startswith("."):
+                    answer.info.add(digest=f"sha256:{entry.name}", size=entry.stat().st_size)
+        yield answer

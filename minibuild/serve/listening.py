@@ -4,7 +4,7 @@ Comes in: addresses, and the files of certificates. Goes out: sockets that liste
 belongs to the one who started the server (0600): who may connect may build, and so read and write
 the store. A port of TCP is open to all, so there both sides show a certificate (mutual TLS).
 Rules: sd_listen_fds(3); moby/buildkit `cmd/buildkitd`.
-Read next: `callserver`.
+Read next: `server`.
 """
 
 import os
