@@ -252,7 +252,7 @@ def _platforms(name: str, value: Any) -> tuple[Platform, ...]:
 
 
 def _hosts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
-    from minibuild.buildflags.steps import add_host
+    from minibuild.buildflags.resources import add_host
 
     parts = value.items() if isinstance(value, Mapping) else _parts(name, value)
     texts = ["=".join(part) if isinstance(part, tuple) else part for part in parts]
@@ -261,7 +261,7 @@ def _hosts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _ulimits(name: str, value: Any) -> tuple[Ulimit, ...]:
-    from minibuild.buildflags.steps import ulimit
+    from minibuild.buildflags.resources import ulimit
 
     return _several(name, value, Ulimit, ulimit)
 

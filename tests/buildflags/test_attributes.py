@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from minibuild.buildflags import attributes as a
 from minibuild.buildflags import output as o
+from minibuild.buildflags import resources as step
 from minibuild.buildflags import secret as s
-from minibuild.buildflags import steps as step
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
