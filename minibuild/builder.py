@@ -239,7 +239,7 @@ def _record(
         return
     recorder.keep(made, error)
     if path:
-        from minibuild.page.write import write_newest
+        from minibuild.page.document import write_newest
 
         with suppress(BuildError) if error is not None else nullcontext():
             write_newest(build.context.worker, recorder.request, recorder.began, path)

@@ -21,10 +21,9 @@ from minibuild.errors import UsageError, os_errors_as
 from minibuild.progress.plain import Plain
 from minibuild.progress.rawjson import RawJson
 from minibuild.record.lookup import known_parts, portable, where_ran
-from minibuild.record.pairing import pairs
 from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.record.replay import events
-from minibuild.record.story import story
+from minibuild.record.story import pairs, story
 from minibuild.rootless.enter import enter_if_possible
 
 _EPILOG = "BUILD is ^1 for the one before the last, an id, or a file of `builds export`."
@@ -104,7 +103,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     records = _records(session)
     build = records.find(options.build, os.getcwd())
     if options.output:
-        from minibuild.page.write import page_of, write_page
+        from minibuild.page.document import page_of, write_page
 
         with open_store(session) as worker:
             if options.output == "-":

@@ -6,10 +6,11 @@ request and every script. Read next: `source`.
 
 import time
 
+from minibuild.errors import StoreError
+from minibuild.exporter.destination import open_file
 from minibuild.graph.svg import svg
-from minibuild.page.facts import Facts
-from minibuild.page.files import files
-from minibuild.page.layers import layers
+from minibuild.page.facts import Facts, facts
+from minibuild.page.layers import files, layers
 from minibuild.page.markup import (
     Html,
     details,
@@ -25,7 +26,10 @@ from minibuild.page.merges import merges
 from minibuild.page.source import source
 from minibuild.page.style import style_sheet
 from minibuild.page.timeline import timeline
-from minibuild.record.records import BuildRecord, RecordedStep
+from minibuild.record.recorder import place_of
+from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
+from minibuild.session.request import BuildRequest
+from minibuild.worker.worker import Worker
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -149,3 +153,29 @@ def _vertex(step: RecordedStep) -> dict[str, object]:
         "line": step.line or None, "inputs": step.inputs, "op": step.source,
         "state": step.state if step.is_step else "",
     }  # fmt: skip
+
+
+# --- The page as a file ---
+
+
+def page_of(worker: Worker, build: BuildRecord) -> str:
+    """The page of a build, compared with the one before it."""
+    return document(facts(worker, BuildRecords(worker.store.root), build))
+
+
+def write_page(worker: Worker, build: BuildRecord, path: str) -> None:
+    """Write the page of a build."""
+    page = page_of(worker, build)
+    with open_file(path) as file:
+        file.write(page.encode(errors="replace"))
+
+
+def write_newest(worker: Worker, request: BuildRequest, since: float, path: str) -> None:
+    """Write the page of a build that began since then, or was found to be the same as before."""
+    newest = next(iter(BuildRecords(worker.store.root).of_place(place_of(request))), None)
+    if newest is None or max(newest.started, newest.used) < since:
+        raise StoreError(
+            f"there is no record of the build to make {path} from",
+            hint="records are kept in the folder `builds` of the store: see `minibuild doctor`",
+        )
+    write_page(worker, newest, path)

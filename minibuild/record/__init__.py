@@ -4,8 +4,8 @@ A build leaves a record: its graph, the key of each vertex, what happened and ho
 key leaves its parts (`cache.records`). A result is a list of diffs, each made by one vertex. Every
 question is a join of these three, made when somebody asks.
 
-`recorder` and `writing` make records; `records` reads them; `pairing`, `causes` and `story` say why
-a step ran; `planning` says what would run, `foresight` how that is known; `blame` says where a path
+`recorder` and `writing` make records; `records` reads them; `causes` and `story` say why a step
+ran; `planning` says what would run, `foresight` how that is known; `blame` says where a path
 comes from; `replay` shows a build again; `lookup` says what a store knows, and takes a record to
 another machine. Read next: `recorder`.
 """

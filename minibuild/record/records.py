@@ -2,7 +2,7 @@
 
 Comes in: a folder of records, or a file that was exported; a person's word for one. Goes out:
 `BuildRecord`s. Members that are not known are passed over, and so is a file that cannot be read: it
-may be torn, or of a later version. Read next: `pairing`.
+may be torn, or of a later version. Read next: `story`.
 """
 
 import json

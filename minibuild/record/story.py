@@ -1,17 +1,19 @@
 """Why the steps of a build ran, compared with an earlier build.
 
 Comes in: two builds, and what their keys were made of. Goes out: a `Story`: for each step that ran
-its causes, or the steps that it follows from; and where a change stopped because something came
-out the same. A vertex that was found in the cache may differ from the build before as well (it is
-that of a third build): what follows from it is shown with its causes.
+its causes, or the steps that it follows from; and where a change stopped because something came out
+the same. A vertex that was found in the cache may differ from the build before as well (it is that
+of a third build): what follows from it is shown with its causes. A vertex is the same in both
+builds if its key is; else if its instruction is, in the same stage; else the first of a stage that
+is left over is the first of the other's that is, if they are of one kind. So a line that was
+changed is compared with what it was.
 Read next: `minibuild.cli.why`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from minibuild.record.causes import Cause, KeyParts, differences, op_differences, read_files
-from minibuild.record.pairing import pairs
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -361,3 +363,35 @@ def _quoted(name: str) -> str:
 def newest_before(builds: Sequence[BuildRecord], build: BuildRecord) -> BuildRecord | None:
     """The build of the same place that came before; `builds` come newest first."""
     return next((b for b in builds if b.started < build.started and b.id != build.id), None)
+
+
+# --- Which vertex of one build is which of another ---
+
+
+def pairs(old: BuildRecord, new: BuildRecord) -> dict[int, int]:
+    """The vertices of `new` that have one in `old`, by number."""
+    found: dict[int, int] = {}
+    for likeness in (_by_key, _by_text, _by_kind):
+        left: dict[Hashable, list[RecordedStep]] = {}
+        taken = set(found.values())
+        for step in old.steps:
+            if step.number not in taken and (mark := likeness(step)) is not None:
+                left.setdefault(mark, []).append(step)
+        for step in new.steps:
+            if step.number in found or (mark := likeness(step)) is None:
+                continue
+            if alike := left.get(mark):
+                found[step.number] = alike.pop(0).number
+    return found
+
+
+def _by_key(step: RecordedStep) -> Hashable:
+    return (step.kind, step.stage, step.key, step.text) if step.key else None
+
+
+def _by_text(step: RecordedStep) -> Hashable:
+    return (step.kind, step.stage, step.text)
+
+
+def _by_kind(step: RecordedStep) -> Hashable:
+    return (step.kind, step.stage) if step.kind != "local" else None
