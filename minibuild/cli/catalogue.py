@@ -41,7 +41,7 @@ CATALOGUE: Mapping[str, Summary] = {
     "image rebase": Summary("image_edit", "swap the base of an image, without building"),
     "image flatten": Summary("image_edit", "make one layer of all layers"),
     "image squash": Summary("image_edit", "make one layer of those above the base"),
-    "image config": Summary("image_config", "change how an image is to be run, without building"),
+    "image config": Summary("image_edit", "change how an image is to be run, without building"),
     "image index": Summary("image_edit", "one name for images of several platforms"),
     "image import": Summary("image_import", "make an image of one layer from a tar"),
     "image save": Summary("image_files", "write images to an archive or OCI layout"),

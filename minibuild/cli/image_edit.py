@@ -1,18 +1,18 @@
-"""`minibuild image append`, `rebase`, `flatten`, `squash` and `index`: images made from images, not
-built.
+"""`minibuild image append`, `rebase`, `flatten`, `squash`, `index` and `config`: images made from
+images, not built.
 
 Comes in: names. Goes out: an image under another name, in the store; or, with `--push`, from
 registry to registry, where nothing but documents is transferred (and the layers that `append`
 adds).
 Read next: `minibuild.imagetools.edit`, `minibuild.imagetools.rebase`,
-`minibuild.imagetools.squash`, `minibuild.imagetools.index`.
+`minibuild.imagetools.squash`, `minibuild.imagetools.index`, `minibuild.imagetools.reconfigure`.
 """
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from minibuild.buildflags.attributes import assignment
+from minibuild.buildflags.attributes import assignment, assignments
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_import import layer_of_tar
 from minibuild.cli.parser import Parser
@@ -30,9 +30,11 @@ from minibuild.imagetools.edit import (
 )
 from minibuild.imagetools.index import IndexBuilder
 from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
+from minibuild.imagetools.reconfigure import Changes, reconfigured
 from minibuild.imagetools.squash import squashed
 from minibuild.layer.compress import compression_of
 from minibuild.oci.content import BlobSource
+from minibuild.oci.document import parse_value
 from minibuild.oci.model import Descriptor
 from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import manifests_of
@@ -259,10 +261,95 @@ def _index(options: argparse.Namespace, session: Session) -> None:
     session.say_image("made", name, made.digest, quiet=options.quiet)
 
 
+# --- How an image is to be run ---
+
+
+_PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+def _config_flags(made: Parser) -> None:
+    made.epilog = "An empty VALUE takes a setting out. A new entrypoint takes the old command away."
+    edit_flags(made, remote=True)
+    made.values("-e --env K=V", "a variable")
+    made.values("--unset-env K", "no such variable")
+    made.values("--label K=V", "a label")
+    made.values("--unset-label K", "no such label")
+    made.values("--annotation K=V", "an annotation of the manifest")
+    made.value("-u --user VALUE", "who runs it: USER[:GROUP]", default=None)
+    made.value("-w --workdir VALUE", "where it runs", default=None)
+    made.value("--entrypoint VALUE", 'a program, or a JSON list: ["/app", "--serve"]', default=None)
+    made.value("--cmd VALUE", "a word, or a JSON list", default=None)
+    made.value("--stop-signal VALUE", "such as SIGINT", default=None)
+    made.values("--expose PORT[/tcp|udp]", "a port that it listens on")
+    made.values("--volume PATH", "a directory that is to be a volume")
+
+
+def _config(options: argparse.Namespace, session: Session) -> None:
+    changes, annotations = _changes(options), assignments(options.annotation, "annotation")
+    if changes == Changes() and not annotations:
+        raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
+
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
+        entry = {
+            "created": image.config.get("created", ""),
+            "created_by": "minibuild image config",
+            "empty_layer": True,
+        }
+        return write_image(
+            blobs,
+            image,
+            image.layers,
+            [*image.history, entry] if image.history else [],
+            config=reconfigured(image.config, changes),
+            annotations={**image.manifest.annotations, **annotations},
+        )
+
+    edited(options, session, "made", edit)
+
+
+def _changes(options: argparse.Namespace) -> Changes:
+    return Changes(
+        env=assignments(options.env, "env"),
+        without_env=tuple(options.unset_env),
+        labels=assignments(options.label, "label"),
+        without_labels=tuple(options.unset_label),
+        user=options.user,
+        workdir=_absolute(options.workdir, "workdir") if options.workdir else options.workdir,
+        entrypoint=_words(options.entrypoint, "entrypoint"),
+        cmd=_words(options.cmd, "cmd"),
+        stop_signal=options.stop_signal,
+        ports=tuple(_port(text) for text in options.expose),
+        volumes=tuple(_absolute(text, "volume") for text in options.volume),
+    )
+
+
+def _words(text: str | None, flag: str) -> tuple[str, ...] | None:
+    """A JSON list of words, or one word; nothing for the empty text."""
+    if text is None or not text.startswith("["):
+        return text if text is None else (text,) if text else ()
+    words = parse_value(text.encode("utf-8", "surrogateescape"), f"--{flag}", error=UsageError)
+    return tuple(words.words())
+
+
+def _port(text: str) -> str:
+    number, _, protocol = text.partition("/")
+    known = (protocol or "tcp") in _PROTOCOLS
+    if not known or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536:
+        raise UsageError(f"--expose {text} is no port", hint="write it like 80 or 53/udp")
+    return f"{int(number)}/{protocol or 'tcp'}"
+
+
+def _absolute(text: str, flag: str) -> str:
+    if not text.startswith("/"):
+        raise UsageError(f"--{flag} {text}: the path must begin with a slash")
+    return text
+
+
 COMMANDS = {
     "image append": Command(_append_flags, _append),
     "image rebase": Command(_rebase_flags, _rebase),
     "image flatten": Command(_flatten_flags, _flatten),
     "image squash": Command(_squash_flags, _squash),
     "image index": Command(_index_flags, _index),
+    "image config": Command(_config_flags, _config),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.doctor_container import container
+from minibuild.cli.doctor import container
 from minibuild.linux.container import FORMS, lines
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.cli.verdict import Verdict, tell
+from minibuild.cli.verify import Verdict, tell
 from minibuild.digest import Digest
 from minibuild.imagetools.compare import EntryDifference, FileChange, ValueChange
 from minibuild.layer.tar_format import TarEntry
