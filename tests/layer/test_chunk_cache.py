@@ -8,10 +8,8 @@ import random
 import struct
 import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -20,45 +18,25 @@ from hypothesis import strategies as st
 from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
-from minibuild.layer.gzip_writer import Deflater, GzipWriter
+from minibuild.layer.gzip_writer import Deflater
 from minibuild.layer.layer import Layer
-from minibuild.layer.patch import PatchWriter, pack_pieces, read_patch
-from minibuild.layer.pieces import PatchPiece
-from minibuild.layer.tar_format import TarEntry, header, padding
+from minibuild.layer.tar_format import TarEntry, header
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
+from tests.layer.blocks import (
+    CHANGED,
+    EDITS,
+    FILES,
+    Edits,
+    data_of,
+    edited,
+    entry,
+    new_store,
+    pack,
+    patched,
+)
 from tests.support.descriptors import open_descriptors, opened_since
-
-Files = list[tuple[str, int, int]]
-"""Names, sizes, and what tells the data."""
-
-WORDS = [random.Random(n).randbytes(4).hex().encode() for n in range(200)]
-FILES: Files = [(f"d{n // 20:02}/f{n:03}", 20_000 + n * 531 % 9000, n) for n in range(300)]
-CHANGED = [(FILES[0][0], FILES[0][1] + 700, 9999), *FILES[1:]]
-
-
-@cache
-def data_of(size: int, seed: int) -> bytes:
-    """Something that compresses."""
-    made = random.Random(seed)
-    return b" ".join(made.choices(WORDS, k=size // 9 + 1))[:size]
-
-
-def pack(
-    content: ContentStore, files: Files, level: int | None = None, *, known: bool = True
-) -> Layer:
-    """A layer of these files."""
-    stored = StoredBlocks(content.blobs_path) if known else None
-    with LayerWriter(content, "gzip", level, stored) as writer:
-        for name, size, seed in files:
-            writer.write(header(TarEntry(name, "file", size=size)))
-            writer.write(data_of(size, seed) + bytes(padding(size)))
-        return writer.commit()
-
-
-def new_store(path: Path) -> ContentStore:
-    return ContentStore(Store(str(path)))
 
 
 @pytest.fixture
@@ -125,132 +103,20 @@ def test_data_that_does_not_compress_is_not_looked_up(store: Store) -> None:
     assert os.path.getsize(store.path("blocks", name)) < 8 * 60
 
 
-sizes = st.integers(0, 60_000) | st.sampled_from([0, 512, 1 << 19, 1 << 20, (1 << 21) + 5])
-new_files = st.tuples(st.text("abcdef/", min_size=1, max_size=150), sizes, st.integers(0, 99))
-edits = st.lists(
-    st.tuples(st.sampled_from(["insert", "delete", "edit"]), st.integers(0, 999), new_files),
-    min_size=1,
-    max_size=4,
-)
-
-
 @settings(max_examples=15, deadline=None)
-@given(history=st.lists(edits, min_size=1, max_size=3))
+@given(history=st.lists(EDITS, min_size=1, max_size=3))
 def test_bytes_are_those_of_an_empty_store(
     tmp_path_factory: pytest.TempPathFactory,
-    history: list[list[tuple[str, int, tuple[str, int, int]]]],
+    history: list[Edits],
 ) -> None:
     content = new_store(tmp_path_factory.mktemp("history"))
-    files = list(FILES[:120])
+    files = FILES[:120]
     pack(content, files)
     for edit in history:
-        for what, place, new in edit:
-            at = place % max(len(files), 1)
-            files[at : at + (what != "insert")] = [] if what == "delete" else [new]
+        files = edited(files, edit)
         again = pack(content, files)
         assert again == pack(new_store(tmp_path_factory.mktemp("empty")), files, known=False)
         assert digest_bytes(gzip.decompress(content.read(again.digest))) == again.diff_id
-
-
-def entry(name: str, size: int, seed: int) -> bytes:
-    data = data_of(size, seed)
-    return header(TarEntry(name, "file", size=size)) + data + bytes(padding(size))
-
-
-def patched(content: ContentStore, path: Path, old: Layer, before: Files, after: Files) -> Layer:
-    """The layer of some files, as a patch of another one that was packed before."""
-    places: dict[tuple[str, int, int], tuple[int, int]] = {}
-    at = done = 0
-    for file in before:
-        size = len(entry(*file))
-        places[file] = (at, at + size)
-        at += size
-    with PatchWriter(str(path), old) as writer:
-        for file in after:
-            place = places.get(file, (-1, -1))
-            if place[0] >= done:
-                writer.repeat(place)
-                done = place[1]
-            else:
-                writer.write(entry(*file))
-        writer.commit()
-    return read_patch(str(path), content).pack(content)
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all blocks of which keys are made."""
-    sizes: list[int] = []
-    real = GzipWriter._key
-
-    def counted(self: GzipWriter, data: memoryview, dictionary: bytes) -> bytes:
-        sizes.append(len(data))
-        return real(self, data, dictionary)
-
-    monkeypatch.setattr(GzipWriter, "_key", counted)
-    return sizes
-
-
-def test_keys_of_what_is_repeated_are_known(
-    store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One is made to see where blocks begin, if they are taken one by one."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    content = ContentStore(store)
-    files = [*FILES, *((f"e/{name}", size, seed) for name, size, seed in FILES)]
-    changed = [*CHANGED, *files[len(FILES) :]]
-    old = pack(content, files)
-    many = len(keys)
-    assert many > 15
-    keys.clear()
-    made = patched(content, tmp_path / "p", old, files, changed)
-    assert made == pack(new_store(tmp_path / "empty"), changed, known=False)
-    assert 1 <= len(keys) <= 5
-    Path(store.path("blocks", old.digest.partition(":")[2])).unlink()
-    keys.clear()
-    assert patched(content, tmp_path / "p2", old, files, changed) == made
-    assert len(keys) >= many - 1, "nothing says where blocks begin"
-
-
-def test_what_is_repeated_in_parts_is_one_run(
-    store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the packer hears of it while the patch is written."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    content = ContentStore(store)
-    old = pack(content, FILES)
-    made = patched(content, tmp_path / "p", old, FILES, CHANGED)
-    patch = read_patch(str(tmp_path / "p"), content)
-    parts = [
-        PatchPiece(new, at, min(at + 300_000, end))
-        for new, start, end in patch.pieces
-        for at in range(start, end, 300_000)
-    ]
-    for name in os.listdir(store.path("blocks")):  # Nothing is known but for the last layer.
-        if name != old.digest.partition(":")[2]:
-            os.unlink(store.path("blocks", name))
-    keys.clear()
-    with open(tmp_path / "p", "rb") as file:
-        assert pack_pieces(parts, file.fileno(), old, content, "gzip", None) == made
-    assert len(parts) > 20 and len(keys) <= 3
-
-
-@settings(max_examples=15, deadline=None)
-@given(edit=edits, level=st.sampled_from([None, None, 2]))
-def test_bytes_of_a_patch_are_those_of_an_empty_store(
-    tmp_path_factory: pytest.TempPathFactory,
-    edit: list[tuple[str, int, tuple[str, int, int]]],
-    level: int | None,
-) -> None:
-    top = tmp_path_factory.mktemp("patched")
-    content, before = new_store(top / "store"), FILES[:150]
-    old, files = pack(content, before, level), list(before)
-    for what, place, new in edit:
-        at = place % max(len(files), 1)
-        files[at : at + (what != "insert")] = [] if what == "delete" else [new]
-    with mock.patch.object(os, "cpu_count", lambda: 1):
-        made = patched(content, top / "p", old, before, files)
-    assert made == pack(new_store(top / "empty"), files, known=False)
 
 
 def flip(path: str) -> None:
@@ -398,8 +264,7 @@ def test_descriptors_are_closed(store: Store) -> None:
     writer = LayerWriter(content, "gzip", None, StoredBlocks(content.blobs_path))
     with pytest.raises(RuntimeError), writer:
         for name, size, seed in FILES:
-            writer.write(header(TarEntry(name, "file", size=size)))
-            writer.write(data_of(size, seed) + bytes(padding(size)))
+            writer.write(entry(name, size, seed))
         raise RuntimeError
     assert not opened_since(before)
     assert os.listdir(store.path("ingest")) == []
