@@ -8,7 +8,13 @@ import pytest
 from minibuild.errors import UsageError
 from minibuild.events import Event, Warned
 from minibuild.exporter.annotations import Annotation, annotations_for
-from minibuild.exporter.options import _KEYS, check_outputs, image_options, tree_options
+from minibuild.exporter.options import (
+    _KEYS,
+    PushOptions,
+    check_outputs,
+    image_options,
+    tree_options,
+)
 from minibuild.graph.platform import parse_platform
 from minibuild.session.request import Attestations, BuildRequest, Output, OutputType
 
@@ -125,6 +131,31 @@ def test_annotations_of_a_platform(attribute: str, says: str, as_flag: bool) -> 
             ),
             lambda event: None,
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "expected"),
+    [
+        ("image", {}, None),
+        ("image", {"push": "true"}, PushOptions(False, False)),
+        ("registry", {"push-by-digest": "true"}, PushOptions(True, False)),
+        ("registry", {"registry.insecure": "true"}, PushOptions(False, True)),
+        ("image", {"push-by-digest": "true"}, UsageError),
+        ("image", {"registry.insecure": "true"}, UsageError),
+        ("registry", {"push": "false", "registry.insecure": "true"}, UsageError),
+        ("registry", {"push": "false"}, None),
+        ("oci", {}, None),
+    ],
+)
+def test_how_to_push_is_said_of_a_push(
+    kind: OutputType, words: dict[str, str], expected: PushOptions | type[UsageError] | None
+) -> None:
+    output = Output(kind, "", words)
+    if expected is UsageError:
+        with pytest.raises(UsageError, match="need push=true"):
+            image_options(output)
+    else:
+        assert image_options(output).push == expected
 
 
 def test_an_annotation_is_for_the_very_platform() -> None:

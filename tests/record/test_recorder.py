@@ -13,7 +13,7 @@ from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.record import writing
 from minibuild.record.recorder import LOG_BYTES, LogTail, Recorder
-from minibuild.record.records import BuildRecords, kept_keys, remove_older
+from minibuild.record.records import BuildRecords, RecordedStep, kept_keys, remove_older
 from minibuild.session.request import BuildRequest
 
 KEY = Digest("sha256:" + "1" * 64)
@@ -111,6 +111,20 @@ def test_a_full_disk_leaves_nothing_half_written(
     monkeypatch.setattr(os, "rename", full)
     build(tmp_path)
     assert [name for _, _, names in os.walk(tmp_path / "builds") for name in names] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("[2/3] RUN  a \n b", "RUN a b"),
+        ("[build 1/2] FROM x", "FROM x"),
+        ("[internal] load build context", "[internal] load build context"),
+        ("[3/3]", "[3/3]"),
+        ("exporting to image", "exporting to image"),
+    ],
+)
+def test_the_instruction_of_a_step(name: str, text: str) -> None:
+    assert RecordedStep(1, "exec", name).text == text
 
 
 # --- How many stay, and what prune asks ---
