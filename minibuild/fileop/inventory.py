@@ -310,9 +310,10 @@ def _batches(fd: int, left: int) -> Iterator[Batch]:
         if len(head) != _HEAD.size:
             raise _damaged()
         count, names_size, crc = _HEAD.unpack(head)
-        size = names_size + count * _NUMBERS.size
-        body = os.read(fd, size) if 0 < count <= min(_MOST, left) else b""
-        if len(body) != size or crc32(body) != crc:
+        # After a power cut there may be zeros, which have the checksum of nothing.
+        size = names_size + count * _NUMBERS.size if 0 < count <= min(_MOST, left) else 0
+        body = os.read(fd, size)
+        if not body or len(body) != size or crc32(body) != crc:
             raise _damaged()
         names = body[:names_size].decode("utf-8", "surrogateescape").split("\0")
         yield Batch(names, body[names_size:])
