@@ -21,7 +21,7 @@ from minibuild.fileop.digest_cache import (
     Unknown,
 )
 from minibuild.fileop.hasher import Contents
-from minibuild.graph.op import Copy
+from minibuild.graph.op import Copy, CopyRules
 from minibuild.linux import xattr
 from minibuild.linux.contents import SMALL
 from minibuild.store.layout import Store
@@ -56,6 +56,15 @@ def test_they_are_readable_and_sorted(bench: Bench) -> None:
         "/d/sub": "dir 0755",
         "/d/sub/h": "",
     }
+
+
+def test_the_top_counts_where_it_is_copied_itself(bench: Bench) -> None:
+    make(bench.source, TREE)
+    itself = DOT._replace(rules=CopyRules(contents=False))
+    assert by_path(prints(bench, itself))["/d"] == "dir 0755"
+    os.chmod(f"{bench.source}/d", 0o700)
+    assert by_path(prints(bench, itself))["/d"] == "dir 0700"
+    assert by_path(prints(bench))["/d"] == "dir"
 
 
 def at(name: str, change: Callable[[str], object]) -> Callable[[str], object]:

@@ -318,6 +318,16 @@ def test_platforms_that_were_not_asked_for(
     assert all(text.startswith(start) for text, start in zip(warnings, expected, strict=True))
 
 
+def test_a_cache_of_the_client_that_cannot_be_read(server: str, context: Path) -> None:
+    """It is told, and the build goes on without."""
+    cache = {"Type": "local", "Attrs": {"src": "/cache", "digest": f"sha256:{'0' * 64}"}}
+    client = client_of(server, context)
+    client.build({"cache-imports": json.dumps([cache])}, [("local", {})])
+    (warning,) = [w.short.decode() for status in client.statuses for w in status.warnings]
+    assert warning.startswith("the cache in /cache is of no use: ")
+    assert (client.received / "output-0/a").read_text() == "a\n"
+
+
 def commit(repository: Path, text: str) -> None:
     (repository / "f").write_text(text)
     git = ("git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=b")
