@@ -21,6 +21,7 @@ _TICK_NS = 20_000_000
 STAMP = struct.Struct("<QQqqq")
 """Device, inode, size, mtime and ctime: while these are the same, so is a file."""
 _STAMPED = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+_HALF_NS = 1 << 63
 _FEW_FILES = 8
 _FEW_BYTES = 1 << 20
 """What is read in a millisecond, which is less than it takes to begin again elsewhere."""
@@ -116,12 +117,22 @@ class FreshDigests:
 
 def stamp_of(status: os.stat_result) -> bytes:
     """What tells whether something is as it was: `STAMP`."""
-    return STAMP.pack(*_STAMPED(status))
+    return packed_stamp(*_STAMPED(status))
 
 
-def stamps_of(statuses: Iterable[os.stat_result]) -> list[bytes]:
+def stamps_of(statuses: Sequence[os.stat_result]) -> list[bytes]:
     """The same of many things."""
-    return list(starmap(STAMP.pack, map(_STAMPED, statuses)))
+    try:
+        return list(starmap(STAMP.pack, map(_STAMPED, statuses)))
+    except struct.error:
+        return list(map(stamp_of, statuses))
+
+
+def packed_stamp(device: int, inode: int, size: int, mtime_ns: int, ctime_ns: int) -> bytes:
+    """A `STAMP`. 64 bits of nanoseconds end in 2262, and some filesystems go on: of a time that
+    does not fit there are the low bits."""
+    times = [(time_ns + _HALF_NS) % (2 * _HALF_NS) - _HALF_NS for time_ns in (mtime_ns, ctime_ns)]
+    return STAMP.pack(device, inode, size, *times)
 
 
 def is_since(ctime_ns: int, since_ns: int) -> bool:

@@ -28,7 +28,7 @@ from zlib import crc32
 
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.digest_cache import RACY_NS, STAMP, stamp_of
+from minibuild.fileop.digest_cache import RACY_NS, STAMP, packed_stamp, stamp_of
 from minibuild.fileop.hasher import ForwardingSink
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.walk import FoundFile, place
@@ -328,7 +328,7 @@ def _damaged() -> Unplannable:
 
 def _of_time(mtime_ns: int | None) -> bytes:
     """The stamp of what no source has, but for a time (None: that of the writing)."""
-    return _NO_STAMP if mtime_ns is None else STAMP.pack(0, 0, 0, mtime_ns, 1)
+    return _NO_STAMP if mtime_ns is None else packed_stamp(0, 0, 0, mtime_ns, 1)
 
 
 def _mode(entry: Entry, found: FoundFile | None) -> int:

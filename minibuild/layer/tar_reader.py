@@ -25,7 +25,10 @@ from minibuild.layer.tar_format import (
 from minibuild.layer.tar_sparse import Extent, SparseMap
 
 MAX_EXTENDED_BYTES = 1 << 20
-"""A header extension may not be larger: names and attributes never need so much."""
+"""The extensions of one entry may not be larger: names and attributes never need so much."""
+
+MAX_GLOBAL_BYTES = 64 << 10
+"""Nor those of all entries together, which are read again with each: git writes 52 bytes."""
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _NS = 1_000_000_000
@@ -37,6 +40,7 @@ _KINDS: dict[bytes, EntryKind] = {flag: kind for kind, flag in TYPE_FLAGS.items(
 }
 _GNU_MAGIC = b"ustar  \0"
 _MAX_BYTES = 1 << 62
+_MAX_DEVICE = (1 << 12, 1 << 20)  # what the kernel has room for in a number of 32 bits
 _DATALESS = frozenset(kind for kind in TYPE_FLAGS if kind != "file")
 _EXTENSIONS = (b"x", b"g", b"L", b"K")
 _ZERO_BLOCK = bytes(BLOCK)
@@ -59,6 +63,7 @@ class TarReader:
         self._padding = 0
         self._map: SparseMap | None = None  # of the current entry, if it is sparse
         self._globals: dict[str, bytes] = {}
+        self._extended = {"x": 0, "g": 0}  # bytes of extensions: for the next entry, for all
 
     def __iter__(self) -> Iterator[TarEntry]:
         records: dict[str, bytes] = {}
@@ -79,6 +84,7 @@ class TarReader:
                 if flag == b"S" or (records and tar_sparse.is_sparse(records)):
                     entry = self._sparse(entry, block, records)
             records = {}
+            self._extended["x"] = 0
             yield entry
 
     def data(self) -> Iterator[memoryview]:
@@ -192,8 +198,10 @@ class TarReader:
     def _extension(self, flag: bytes, block: bytes, records: dict[str, bytes]) -> None:
         self._check_sum(block)
         size = self._number(block[124:136], "size")
-        if not 0 <= size <= MAX_EXTENDED_BYTES:
-            self._fail(f"a header extension claims {size} bytes")
+        scope, most = ("g", MAX_GLOBAL_BYTES) if flag == b"g" else ("x", MAX_EXTENDED_BYTES)
+        self._extended[scope] += size
+        if not 0 <= size <= self._extended[scope] <= most:
+            self._fail(f"a header extension claims {size} bytes, of {most} for all")
         data = self._read(size)
         self._skip(padding(size))
         if flag == b"L":
@@ -217,6 +225,8 @@ class TarReader:
             key, equals, value = data[position + len(digits) + 1 : end - 1].partition(b"=")
             if end > len(data) or not equals or not key or data[end - 1 : end] != b"\n":
                 self._fail("a PAX record is cut off")
+            if b"\0" in key:
+                self._fail("the key of a PAX record holds a zero byte")
             name = key.decode("utf-8", "surrogateescape")
             if name in tar_sparse.NUMBER_RECORDS:
                 numbers.append((name, value))
@@ -260,7 +270,7 @@ class TarReader:
         text = text.rstrip("/") if kind == "dir" else text
         number = self._size(size)
         if "size" in records:
-            number = self._decimal(records["size"], "size")
+            number = self._possible(self._decimal(records["size"], "size"))
         return TarEntry(
             text,
             kind,
@@ -270,9 +280,7 @@ class TarReader:
             0 if kind in _DATALESS else number,
             self._time(mtime, records),
             link.decode("utf-8", "surrogateescape"),
-            (self._number(major, "device"), self._number(minor, "device"))
-            if kind in ("char", "block")
-            else (0, 0),
+            self._device(text, major, minor) if kind in ("char", "block") else (0, 0),
             {
                 key.removeprefix(XATTR_RECORD): value
                 for key, value in records.items()
@@ -281,6 +289,15 @@ class TarReader:
             if records
             else {},
         )
+
+    def _device(self, name: str, *fields: bytes) -> tuple[int, int]:
+        major, minor = (self._number(field, "device") for field in fields)
+        if not (0 <= major < _MAX_DEVICE[0] and 0 <= minor < _MAX_DEVICE[1]):
+            raise UnusableEntry(
+                f"{name} in {self._what} is the device {major}:{minor}, and Linux has no number "
+                "for it"
+            )
+        return major, minor
 
     def _kind(self, flag: bytes, name: str) -> EntryKind:
         kind = _KINDS.get(flag)
@@ -303,6 +320,7 @@ class TarReader:
                 found = tar_sparse.read_pax(records, entry.size, self._data_block)
         except ValueError as error:
             self._fail(f"{entry.name}: {error}")
+        self._possible(found.size)
         if found.stored != self._left:
             self._fail(f"{entry.name} has {self._left} bytes of data, its map {found.stored}")
         self._map = found
@@ -321,7 +339,9 @@ class TarReader:
         return self._read(BLOCK)
 
     def _size(self, field: bytes) -> int:
-        size = self._number(field, "size")
+        return self._possible(self._number(field, "size"))
+
+    def _possible(self, size: int) -> int:
         if not 0 <= size <= _MAX_BYTES:
             self._fail(f"an entry claims {size} bytes")
         return size

@@ -19,6 +19,8 @@ from minibuild.fileop.digest_cache import (
     FreshDigests,
     QuickDigestCache,
     Unknown,
+    stamp_of,
+    stamps_of,
 )
 from minibuild.fileop.hasher import Contents
 from minibuild.graph.op import Copy, CopyRules
@@ -274,6 +276,20 @@ def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
     memo.remember(_rows((status, b"d" * 32)))
     assert memo.recall([status]) == [b"d" * 32]
+
+
+def test_the_memo_takes_times_beyond_2262(store: Store) -> None:
+    """There 64 bits of nanoseconds end; a stamp still tells one time from another."""
+    far = 10**21
+    statuses = [_at(far), _at(far + 1), _at(-far), _at(5)]
+    stamps = stamps_of(statuses)
+    assert len(set(stamps)) == 4 and stamps == [stamp_of(status) for status in statuses]
+    assert DigestCache(store.db).recall(statuses) == [None] * 4
+
+
+def _at(mtime_ns: int) -> os.stat_result:
+    times = {"st_mtime_ns": mtime_ns, "st_ctime_ns": 1}
+    return os.stat_result((0o100644, 5, 7, 1, 0, 0, 3, 1, 1, 1), times)
 
 
 def _rows(*files: tuple[os.stat_result, bytes]) -> bytes:

@@ -153,6 +153,7 @@ BAD = {
     "more data than the map says": version_0(10, "0,4", b"12345"),
     "no data at all": version_0(10, "0,4"),
     "a size beyond all files": version_0(1 << 80, "0,4", b"1234"),
+    "a size beyond all files, and a hole": version_1(99 * 10**18, b"0\n"),
     "a version to come": entry({"GNU.sparse.major": "2", "GNU.sparse.minor": "0"}, b"1234"),
     "a zero byte in its name": entry(
         {"GNU.sparse.map": "0,4", "GNU.sparse.size": "4", "GNU.sparse.name": "a\0b"}, b"1234"

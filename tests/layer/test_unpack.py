@@ -321,6 +321,47 @@ def test_damaged(store: Store, tmp_path: Path, case: str) -> None:
         trees.unpack_into(layer_of(store, data), str(tmp_path / "out"))
 
 
+def device(major: bytes, minor: bytes) -> bytes:
+    """A tar of a device with these numbers."""
+    data = tar(entry("f", kind="char", devmajor=1, devminor=3))
+    return resum(data[:329] + major.ljust(8, b"\0") + minor.ljust(8, b"\0") + data[345:])
+
+
+def attribute(name: str, value: str = "") -> bytes:
+    return tar(entry("f", pax_headers={f"SCHILY.xattr.{name}": value}))
+
+
+def extensions(flag: bytes, count: int) -> bytes:
+    """A tar of a file, with as many extensions before it, each of which has 60,000 bytes."""
+    parts = []
+    for number in range(count):
+        head = attribute(f"user.{number}", "x" * 60_000)
+        end = 512 + int(head[124:135], 8) + 511 & ~511
+        parts.append(resum(head[:156] + flag + head[157:end]))
+    return b"".join(parts) + tar(entry("f"))
+
+
+IMPOSSIBLE = {
+    "a device below zero": (device(b"\xff" * 8, b"3"), "device -1:3"),
+    "a device beyond an int": (device(b"1", b"\x80" + b"\x7f" * 7), "no number"),
+    "a device that mknod cuts off": (device(b"10000", b"0"), "device 4096:0"),
+    "an attribute with a zero byte": (attribute("user.a\0b"), "zero byte"),
+    "a size beyond all files": (
+        tar(entry("f", pax_headers={"size": "9" * 20})), "claims 99999999999999999999 bytes"
+    ),
+    "extensions without end": (extensions(b"x", 20), "header extension"),
+    "extensions of all entries": (extensions(b"g", 2), "header extension"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_no_system_can_make(store: Store, tmp_path: Path, case: str) -> None:
+    """An error that says what it is, before the system is asked."""
+    data, why = IMPOSSIBLE[case]
+    with pytest.raises(ImageError, match=why):
+        trees.unpack_into(layer_of(store, data), str(tmp_path / "out"))
+
+
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_damaged_compression(store: Store, tmp_path: Path, compression: str, damage: str) -> None:
