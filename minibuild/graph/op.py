@@ -303,7 +303,8 @@ StepOp = Exec | File | Diff
 """What people see as a step that runs: the rest is fetched, or costs nothing."""
 
 Op = Source | StepOp | MountOutput | Merge
-OpKind = Literal["image", "local", "http", "git", "exec", "mount", "file", "merge", "diff"]
+StepKind = Literal["exec", "file", "diff"]
+OpKind = Literal["image", "local", "http", "git", "mount", "merge"] | StepKind
 
 
 def kind_of(op: Op) -> OpKind:

@@ -205,6 +205,6 @@ def makers(build: BuildRecord) -> dict[int, RecordedStep]:
         if step.kind == "image":
             for diff in step.result:
                 found.setdefault(diff, step)
-        elif step.result and step.kind in ("exec", "file", "diff", "mount", "http", "git"):
+        elif step.result and step.kind not in ("local", "merge"):  # These make none.
             found.setdefault(step.result[-1], step)
     return found

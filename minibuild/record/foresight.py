@@ -18,7 +18,7 @@ from typing import Any
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
-from minibuild.graph.op import Diff, Exec, File, GitSource, HttpSource, LocalSource, Merge
+from minibuild.graph.op import Exec, File, GitSource, HttpSource, LocalSource, Merge
 from minibuild.graph.vertex import Vertex
 from minibuild.record.causes import KeyParts, differences
 from minibuild.record.records import BuildRecord
@@ -27,7 +27,6 @@ from minibuild.solver.keys import (
     Part,
     ReadyVertex,
     canonical_reads,
-    diff_key,
     read_part,
     readers,
     step_key,
@@ -155,8 +154,8 @@ class Foresight:
         answer = self._lookup.ask(ready, lambda *_: None)
         if answer.result is not None:
             return [Forecast(answer.result.cached, answer.result)]
-        key = diff_key(ready.inputs, self._lookup.version) if isinstance(op, Diff) else None
-        key = key or digest_strings(("new", ready.vertex.digest, *map(str, ready.inputs)))
+        new = ("new", ready.vertex.digest, *map(str, ready.inputs))
+        key = answer.key or digest_strings(new)
         return [Forecast(False, VertexResult((), key, forced=ready.on_forced))]
 
     def _step(self, ready: ReadyVertex, op: Exec | File) -> list[Forecast]:

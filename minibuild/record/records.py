@@ -10,11 +10,12 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import SourceText, UsageError, os_errors_as
+from minibuild.graph.op import StepKind
 from minibuild.graph.vertex import Vertex
 from minibuild.record.recorder import FOLDER, context_of, place_of
 from minibuild.record.secrecy import Mask
@@ -28,7 +29,7 @@ _MAX_BYTES = 64 << 20
 _SAME_S = 0.03
 """Times that are this near are the same: filesystems and JSON round them. No build is so fast."""
 
-STEPS = ("exec", "file", "diff")
+STEPS = get_args(StepKind)
 """The kinds of vertices that people call steps."""
 
 

@@ -7,9 +7,21 @@ Read next: `file`, `packer`.
 """
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from minibuild.digest import Digest
-from minibuild.graph.op import BindMount, Diff, Exec, File, Merge, MountOutput
+from minibuild.graph.op import (
+    BindMount,
+    Diff,
+    Exec,
+    File,
+    GitSource,
+    HttpSource,
+    ImageSource,
+    LocalSource,
+    Merge,
+    MountOutput,
+)
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import Compression
 from minibuild.solver.keys import outputs
@@ -66,13 +78,22 @@ def _layered(targets: Sequence[Vertex | None]) -> frozenset[Digest]:
 
 def _below(vertex: Vertex) -> Sequence[Vertex | None]:
     """The vertices whose layers a vertex has, besides its own."""
-    if isinstance(vertex.op, Merge):
-        return vertex.inputs
-    if isinstance(vertex.op, Diff):
-        return vertex.inputs[1:]  # Those of the lower input are left out, as far as it has them.
-    step = vertex.inputs[0] if vertex.inputs else None
-    if isinstance(vertex.op, MountOutput) and step is not None and isinstance(step.op, Exec):
-        # Not the root filesystem of the step, but what was mounted.
-        mounts = [step.op.mounts[n] for n in outputs(step.op) if n == vertex.op.mount]
-        return [step.inputs[mount.input] for mount in mounts if isinstance(mount, BindMount)]
-    return [step]
+    match vertex.op:
+        case Merge():
+            return vertex.inputs
+        case Diff():
+            # Those of the lower input are left out, as far as it has them.
+            return vertex.inputs[1:]
+        case MountOutput(mount=number):
+            step = vertex.inputs[0] if vertex.inputs else None
+            if step is None or not isinstance(step.op, Exec):
+                return ()  # A wrong graph, from outside.
+            # Not the root filesystem of the step, but what was mounted.
+            mounts = [step.op.mounts[n] for n in outputs(step.op) if n == number]
+            return [step.inputs[mount.input] for mount in mounts if isinstance(mount, BindMount)]
+        case Exec() | File():
+            return vertex.inputs[:1]
+        case ImageSource() | LocalSource() | HttpSource() | GitSource():
+            return ()
+        case _ as unknown:
+            assert_never(unknown)

@@ -61,12 +61,13 @@ class PrecomputedKey(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is known of a vertex: its `result`, or its key alone (not `whole`), or neither; and
-    then its fast key, if that was made."""
+    """What is known of a vertex: its `result`, or its key alone (not `whole`), or neither. A
+    step has its fast key, if that was made, and a Diff its `key`, also without a record."""
 
     result: VertexResult | None = None
     whole: bool = True
     precomputed: PrecomputedKey | None = None
+    key: Digest | None = None
 
 
 UNKNOWN = Answer()
@@ -128,7 +129,7 @@ class Lookup:
                 if ready.on_forced:
                     return UNKNOWN
                 key = diff_key(ready.inputs, self.version)
-                return self._by_key(key, self.find(key))
+                return self._by_key(key, self.find(key))._replace(key=key)
             case Exec() | File() as op:
                 return self._step(ready, op, read)
             case _ as unknown:

@@ -156,7 +156,7 @@ BY_DEFINITION: list[tuple[ReadyVertex, Answer]] = [
     (ready(HttpSource("http://h/f", "f")), UNKNOWN),
     (ready(GitSource("https://h/r.git")), UNKNOWN),
     (ready(Merge(), ONE, TWO), Answer(merged((ONE, TWO)))),
-    (ready(Diff(), ONE, TWO), UNKNOWN),
+    (ready(Diff(), ONE, TWO), Answer(key=diff_key((ONE, TWO)))),
 ]
 
 
@@ -168,7 +168,7 @@ def test_what_is_known_without_a_record(vertex: ReadyVertex, expected: Answer) -
 def test_a_diff_is_found_by_its_inputs() -> None:
     key = diff_key((ONE, TWO))
     found = lookup(Records({key: RECORD})).ask(ready(Diff(), ONE, TWO), unread)
-    assert found == Answer(VertexResult(RECORD.result, C, key, cached=True))
+    assert found == Answer(VertexResult(RECORD.result, C, key, cached=True), key=key)
     forced = TWO._replace(forced=True)
     assert lookup(Records({key: RECORD})).ask(ready(Diff(), ONE, forced), unread) == UNKNOWN
 
