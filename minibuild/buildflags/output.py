@@ -5,10 +5,11 @@ it. Read next: `exporter.options`, for the attributes of each type.
 """
 
 import os
-from typing import assert_never, cast, get_args
+from typing import cast, get_args
 
 from minibuild.buildflags.attributes import attributes
 from minibuild.errors import UsageError
+from minibuild.exporter.options import written_as
 from minibuild.graph.spelling import one_of
 from minibuild.session.request import Output, OutputType
 
@@ -44,23 +45,11 @@ def _unknown(kind: str) -> UsageError:
     return UsageError(f"unknown output type {kind!r}", hint=one_of(kind, OUTPUT_TYPES))
 
 
-def writes_file(output: Output) -> bool:
-    """Whether an output is one file, or a stream."""
-    match output.type:
-        case "tar":
-            return True
-        case "oci" | "docker":
-            return output.attributes.get("tar", "true") != "false"
-        case "image" | "registry" | "local" | "cacheonly":
-            return False
-    assert_never(output.type)
-
-
 def checked_output(output: Output) -> Output:
     """The output, if there is its type, and it can have this destination. Raises `UsageError`."""
     if output.type not in OUTPUT_TYPES:
         raise _unknown(output.type)
-    if not writes_file(output):
+    if written_as(output) != "file":
         return output
     if not output.dest:
         raise UsageError(

@@ -99,10 +99,14 @@ def _attestations(options: argparse.Namespace) -> Attestations:
 def _outputs(options: argparse.Namespace) -> tuple[Output, ...]:
     if not options.output:
         return (Output("registry"),) if options.push else ()
-    from minibuild.buildflags.output import output, writes_file
+    from minibuild.buildflags.output import output
+    from minibuild.exporter.options import written_as
 
     made = [output(text) for text in options.output]
-    outputs = [one._replace(dest="-") if writes_file(one) and not one.dest else one for one in made]
+    outputs = [
+        one._replace(dest="-") if written_as(one) == "file" and not one.dest else one
+        for one in made
+    ]
     if not options.push:
         return tuple(outputs)
     if not any(one.type in ("image", "registry") for one in outputs):

@@ -122,6 +122,20 @@ def form_of(kind: OutputType) -> Literal["image", "tree", "nothing"]:
     assert_never(kind)
 
 
+def written_as(output: Output) -> Literal["file", "folder", "nothing"]:
+    """What an output writes at its destination: a file or stream, a folder, or nothing."""
+    match output.type:
+        case "tar":
+            return "file"
+        case "oci" | "docker":
+            return "file" if _Values(output).boolean("tar", True) else "folder"
+        case "local":
+            return "folder"
+        case "image" | "registry" | "cacheonly":
+            return "nothing"
+    assert_never(output.type)
+
+
 def check_outputs(request: BuildRequest, report: Report) -> None:
     """Find the slips in all outputs before anything is built, and not when the build is done.
 
@@ -189,11 +203,11 @@ def _check_media_types(
 def check_destination(output: Output) -> None:
     """Whether this process may write where the output is to go. Raises `UsageError` or
     `HostError`."""
-    if output.dest:
+    kind = written_as(output)
+    if output.dest and kind != "nothing":
         from minibuild.exporter.destination import check_file, check_folder
 
-        layout = form_of(output.type) == "image" and not image_options(output).tar
-        (check_folder if output.type == "local" or layout else check_file)(os.fspath(output.dest))
+        (check_file if kind == "file" else check_folder)(os.fspath(output.dest))
 
 
 def image_options(output: Output, epoch: int | None = None) -> ImageOptions:

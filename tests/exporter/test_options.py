@@ -14,6 +14,7 @@ from minibuild.exporter.options import (
     check_outputs,
     image_options,
     tree_options,
+    written_as,
 )
 from minibuild.graph.platform import parse_platform
 from minibuild.session.request import Attestations, BuildRequest, Output, OutputType
@@ -170,3 +171,22 @@ def test_standard_output_takes_one_output() -> None:
     outputs = (Output("tar", "-"), Output("oci", "-"))
     with pytest.raises(UsageError, match="standard output can take one output"):
         check_outputs(BuildRequest(outputs=outputs), lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "expected"),
+    [
+        ("tar", {}, "file"),
+        ("oci", {}, "file"),
+        ("docker", {"tar": "true"}, "file"),
+        ("oci", {"tar": "false"}, "folder"),
+        ("oci", {"tar": "0"}, "folder"),  # all words for false
+        ("docker", {"tar": "F"}, "folder"),
+        ("local", {}, "folder"),
+        ("image", {}, "nothing"),
+        ("registry", {}, "nothing"),
+        ("cacheonly", {}, "nothing"),
+    ],
+)
+def test_what_is_written(kind: OutputType, attributes: dict[str, str], expected: str) -> None:
+    assert written_as(Output(kind, "x", attributes)) == expected
