@@ -74,9 +74,17 @@ def _copied(name: str) -> Frontend:
 
 
 def built_in() -> Frontend:
-    """The Dockerfile frontend."""
+    """The Dockerfile frontend. Raises `HostError` if it was not installed, as in a bare checkout."""
     module, _, name = BUILT_IN["dockerfile"].partition(":")
-    return cast(Frontend, getattr(import_module(module), name)())
+    try:
+        return cast(Frontend, getattr(import_module(module), name)())
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise HostError(
+            f"the Dockerfile frontend is not installed: there is no package {module}",
+            hint="pip install it with minibuild; in a checkout, `make install` does",
+        ) from None
 
 
 def entry_point_name(word: str) -> str:

@@ -115,6 +115,14 @@ BUILT_IN_WORDS = [
 ]
 
 
+def test_a_bare_checkout_has_no_frontend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None that is found: the folder `frontends` is on the path of an install alone."""
+    monkeypatch.setitem(BUILT_IN, "dockerfile", "minibuild_no_such:Frontend")
+    with pytest.raises(HostError, match="no package minibuild_no_such") as caught:
+        chosen("FROM scratch\n")
+    assert "make install" in caught.value.hint
+
+
 def test_no_search_for_what_is_built_in() -> None:
     """Packages are looked through only for other names: it takes longer than all the rest."""
     program = """\
