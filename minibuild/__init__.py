@@ -43,6 +43,9 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from minibuild.graph.image import ImageConfig as ImageConfig
     from minibuild.graph.op import Ulimit as Ulimit
     from minibuild.graph.platform import Platform as Platform
+    from minibuild.graph.source_policy import Constraint as Constraint
+    from minibuild.graph.source_policy import Policy as Policy
+    from minibuild.graph.source_policy import PolicyRule as PolicyRule
     from minibuild.graph.state import State as State
     from minibuild.linux.resources import Resources as Resources
     from minibuild.progress.notebook import Progress as Progress
@@ -74,6 +77,7 @@ _HOMES = {
     "graph.image": "ContainerConfig History ImageConfig",
     "graph.op": "Ulimit",
     "graph.platform": "Platform",
+    "graph.source_policy": "Constraint Policy PolicyRule",
     "graph.state": "State",
     "linux.resources": "Resources",
     "progress.notebook": "Progress",

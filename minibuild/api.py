@@ -120,11 +120,15 @@ def _run(
 def _signature() -> inspect.Signature:
     """The options as parameters, for `help` and for what completes words."""
     keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    types = BuildOptions.__annotations__
+    types, defaults = BuildOptions.__annotations__, dict(BuildRequest._field_defaults)
+    defaults |= {n: p.default for n, p in inspect.signature(_run).parameters.items()}
     return inspect.Signature(
         [
             inspect.Parameter("context", either, default=".", annotation=Context),
-            *(inspect.Parameter(n, keyword, default=None, annotation=t) for n, t in types.items()),
+            *(
+                inspect.Parameter(name, keyword, default=defaults[name], annotation=kind)
+                for name, kind in types.items()
+            ),
         ],
         return_annotation=BuildResult,
     )

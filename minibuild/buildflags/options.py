@@ -56,10 +56,10 @@ class CallOptions(TypedDict, total=False):
     default, and the values of secrets; without it that of this process does.
     """
 
-    root: StrPath
+    root: StrPath | None
     report: Report
-    cancelled: threading.Event
-    environment: Environment
+    cancelled: threading.Event | None
+    environment: Environment | None
 
 
 class SolveOptions(CallOptions, total=False):
@@ -103,7 +103,7 @@ class BuildOptions(SolveOptions, total=False):
     """What is asked of a build from a Dockerfile."""
 
     file: StrPath
-    dockerfile: str
+    dockerfile: str | None
     target: str
     context_subdir: str
 
@@ -113,3 +113,22 @@ class GraphOptions(SolveOptions, total=False):
     `{"Cmd": ["sh"]}`."""
 
     config: ContainerConfig
+
+
+OTHER_NAMES = {
+    "push": 'outputs=["type=registry"]',
+    "load": "no option: without outputs the image is kept in the store",
+    "path": "context",
+    "fileobj": "context",
+    "build_contexts": "contexts",
+    "extra_hosts": "add_hosts",
+    "network_mode": "network",
+    "shmsize": "shm_size_bytes",
+    "container_limits": "resources",
+    "provenance": 'attestations=["type=provenance"]',
+    "sbom": 'attestations=["type=sbom"]',
+    "metadata_file": "`metadata` of the result",
+    "iidfile": "`digest` of the result",
+    "progress": "report",
+}
+"""What docker buildx and Docker's Python package call options, and how they are said here."""

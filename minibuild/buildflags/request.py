@@ -61,7 +61,8 @@ def build_request(
     if environment.source_policy:
         from minibuild.buildflags.source_policy import read_policy_file
 
-        policies = (read_policy_file(environment.source_policy), *request.source_policies)
+        hint = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names it"
+        policies = (read_policy_file(environment.source_policy, hint), *request.source_policies)
         request = request._replace(source_policies=policies)
     if not environment.records:
         request = request._replace(no_record=True)
@@ -91,8 +92,11 @@ def _with_what_is_lent(request: BuildRequest, environment: Environment) -> Build
 
 
 def _near(name: str) -> str:
+    from minibuild.buildflags.options import OTHER_NAMES
     from minibuild.graph.spelling import nearest
 
+    if name in OTHER_NAMES:
+        return f"; here it is {OTHER_NAMES[name]}"
     near = nearest(name, READERS) or next((n for n in READERS if n.startswith(f"{name}_")), "")
     return f"; did you mean {near!r}?" if near else ""
 
@@ -207,9 +211,11 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise _wrong(name, value, "a mapping", "{'KEY': 'VALUE'}")
     for key, item in value.items():
-        if not isinstance(key, str) or not isinstance(item, str):
-            wrong = key if not isinstance(key, str) else item
-            raise _wrong(name, wrong, "a mapping of text to text")
+        if not isinstance(key, str):
+            raise _wrong(f"a name in {name}", key, "text")
+        if not isinstance(item, str):
+            hint = f"write {str(item)!r}" if isinstance(item, int | float) else ""
+            raise _wrong(f"{name}[{key!r}]", item, "text", hint)
         insist_on_text(item, f"{name}[{key!r}]")
     return dict(value)
 

@@ -25,10 +25,10 @@ _MATCHES: Sequence[Any] = get_args(MatchType)
 _CONDITIONS: Sequence[Any] = get_args(Condition)
 
 
-def read_policy_file(path: str) -> Policy:
-    """The policy in a file. Raises `UsageError` and `DefinitionError`."""
+def read_policy_file(path: str, hint: str = "") -> Policy:
+    """The policy in a file; the `hint` says who named it. Raises `UsageError` and
+    `DefinitionError`."""
     what = f"cannot read the policy of sources {path}"
-    hint = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names it"
     with os_errors_as(UsageError, what, hint), open(path, "rb") as file:
         data = file.read()
     return parse_policy(data, path)

@@ -8,7 +8,7 @@ import pytest
 
 import minibuild
 from minibuild.buildflags.options import BuildOptions, CallOptions
-from minibuild.buildflags.request import READERS
+from minibuild.buildflags.request import READERS, build_request
 from minibuild.session.request import BuildRequest
 from tests.conftest import CHECKOUT
 from tests.support.types import complaints
@@ -50,6 +50,15 @@ def test_the_signature_says_all_options() -> None:
     parameters = inspect.signature(minibuild.build).parameters
     assert next(iter(parameters)) == "context"
     assert set(parameters) - {"context"} == set(get_type_hints(BuildOptions))
+
+
+def test_the_defaults_that_it_says_mean_nothing_is_asked() -> None:
+    import inspect
+
+    parameters = dict(inspect.signature(minibuild.build).parameters)
+    said = {name: one.default for name, one in parameters.items() if name in READERS}
+    environment = minibuild.Environment({}, 0)
+    assert build_request(".", said, environment) == build_request(".", {}, environment)
 
 
 def test_every_public_name_is_there() -> None:

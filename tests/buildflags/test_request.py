@@ -109,7 +109,8 @@ def test_values_and_words(name: str, given: Any, value: Any) -> None:
         ("platforms", "linux/amd64", "platforms must be a list", ""),
         ("platforms", [{}], "must be Platform or text, and got dict", ""),
         ("build_args", ["A=b"], "build_args must be a mapping, and got list", ""),
-        ("build_args", {"A": 1}, "must be a mapping of text to text, and got int", ""),
+        ("build_args", {"A": 1}, "build_args['A'] must be text, and got int", "write '1'"),
+        ("build_args", {1: "a"}, "a name in build_args must be text, and got int", ""),
         ("build_args", {"A": "\udcff"}, "build_args['A'] is not UTF-8", ""),
         ("labels", "a=b", "labels must be a mapping, and got str", ""),
         ("annotations", ["x"], "invalid annotation 'x'", ""),
@@ -145,6 +146,8 @@ def test_refused(name: str, given: Any, message: str, hint: str) -> None:
 def test_unknown_options() -> None:
     with pytest.raises(TypeError, match=r"argument 'tgas'; did you mean 'tags'\?"):
         made(tgas=["a"])
+    with pytest.raises(TypeError, match=r"argument 'push'; here it is outputs="):
+        made(push=True)
     with pytest.raises(TypeError, match=r"argument 'xyz'$"):
         made(xyz=1)
 

@@ -37,6 +37,10 @@ result = minibuild.build(io.BytesIO(b"a tar"))
 with open("a.tar", "rb") as archive:
     result = minibuild.build(archive, cancelled=threading.Event())
 
+result = minibuild.build(root=None, cancelled=None, environment=None, dockerfile=None)
+denied = minibuild.PolicyRule("DENY", "*", "WILDCARD", (minibuild.Constraint("a", "b"),))
+result = minibuild.build(source_policies=[minibuild.Policy((denied,)), "policy.json"])
+
 request = minibuild.BuildRequest(context="path", tags=("app:1",))
 result = minibuild.build(request, root="store", environment=minibuild.Environment({}, 0))
 result = minibuild.build(minibuild.State(), tags=["a"], config={"Cmd": ["sh"]})
