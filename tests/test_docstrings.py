@@ -95,6 +95,8 @@ def test_a_package_has_a_face(path: Path) -> None:
     assert len(text.splitlines()) >= 3, "a package says more than its name"
     if path.parent.name != "minibuild":
         assert ROUTES.search(text), "a package says where to begin"
+    if path.parent.name not in HOMES:
+        assert "Comes in:" in text and "oes out:" in text, "a package says what it is between"
 
 
 def test_the_test_follows_names() -> None:

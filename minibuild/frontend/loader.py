@@ -74,7 +74,7 @@ def _copied(name: str) -> Frontend:
 
 
 def built_in() -> Frontend:
-    """The Dockerfile frontend. Raises `HostError` if it was not installed, as in a bare checkout."""
+    """The Dockerfile frontend. Raises `HostError` if it is not installed, as in a checkout."""
     module, _, name = BUILT_IN["dockerfile"].partition(":")
     try:
         return cast(Frontend, getattr(import_module(module), name)())

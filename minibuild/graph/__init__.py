@@ -1,5 +1,7 @@
-"""The graph of a build: pure, frozen data. Frontends make it, the solver reads it.
+"""The graph of a build: pure, frozen data.
 
+Comes in: what a frontend, or a Python program, wants to be done. Goes out: vertices, which the
+solver reads, and the configs of images. Nothing here opens a file.
 Read in this order: `op`, `vertex`, `image`, `frontend`; then `state`, for graphs made in Python.
 """
 

@@ -2,5 +2,5 @@
 
 Comes in: definitions of data types, and patterns. Goes out: the same types at a sixth of the cost,
 and expressions that are compiled at their first use.
-Read in this order: `tuples`, `regex`.
+Read in this order: `tuples`, `regex`, `code_cache`.
 """
