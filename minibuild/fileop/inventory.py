@@ -291,7 +291,11 @@ class Inventory:
         self.next = next(self._records, None)
 
     def __enter__(self) -> Self:
-        self._stand(_NO_BATCH)
+        try:
+            self._stand(_NO_BATCH)
+        except Unplannable:
+            os.close(self._fd)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

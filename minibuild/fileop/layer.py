@@ -100,14 +100,12 @@ class LayerSink(Sink):
         return taken
 
     def write(self, entry: Entry) -> None:
-        """An entry whose data is known, or that has none."""
+        """An entry that has no data, or none that is read: that of a socket is an empty file."""
+        assert not entry.data
         kind = "link" if entry.hardlink else tarformat.KINDS[stat.S_IFMT(entry.mode)]
-        data = entry.data if kind == "file" else None
-        self._writer.write(header(self._made(entry, kind, len(data or b""))))
-        if data:
-            self._writer.write(data + bytes(tarformat.padding(len(data))))
+        self._writer.write(header(self._made(entry, kind)))
 
-    def _made(self, entry: Entry, kind: tarformat.EntryKind, size: int) -> tarformat.TarEntry:
+    def _made(self, entry: Entry, kind: tarformat.EntryKind, size: int = 0) -> tarformat.TarEntry:
         return tarformat.TarEntry(
             entry.path,
             kind,

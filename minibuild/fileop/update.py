@@ -96,8 +96,6 @@ class Update(Sink):
     def enter(self, pick: Pick) -> None:
         self._below = pick.real if pick.is_dir else ""
         self._directories.add((self._input, pick.real))
-        if self._tree is not None:
-            self._tree.enter(pick)
 
     def below(self, pick: Pick, top: str, walk: Iterator[FoundFile]) -> Iterator[FoundFile]:
         if self._look is None or self._look.top != pick.real:

@@ -54,7 +54,7 @@ _NAMES = (
     "s/t",
 )
 
-_BASE = {"b": "of the base", "in/b": "b", "in/z/9": "9"}
+_BASE = {"b": "of the base", "in/b": "b", "in/z/": "0750", "in/z/9": "9"}
 CASES: dict[str, tuple[Copy, dict[str, str]]] = {
     "all": (Copy(0, (".",), "/", chown=ME), {}),
     "mode": (Copy(0, (".",), "/made/here/", chown=ME, chmod="0750"), {}),
@@ -103,9 +103,17 @@ class Copying:
         with opened(self.source) as (source_fd,):
             self.look(copy, SourceTree(source_fd, self._ignore, local=True))
 
-    def run(self, copy: Copy, last: Copied | None = None, *, looked: bool = False) -> Copied:
-        """Copy onto the tree of the last copy, or onto that of the base. `looked`: by what a look
-        at the source finds, which is counted if it was of use. `changed` has what was put."""
+    def run(
+        self,
+        copy: Copy,
+        last: Copied | None = None,
+        *,
+        looked: bool = False,
+        then: tuple[Copy, ...] = (),
+    ) -> Copied:
+        """Copy onto the tree of the last copy, or onto that of the base, and `then` more. `looked`:
+        by what a look at the source finds, which is counted if it was of use. `changed` has what
+        was put."""
         self.made += 1
         root, table = str(self._top / f"tree{self.made}"), str(self._top / f"table{self.made}")
         start = last.root if last else self.base
@@ -126,7 +134,7 @@ class Copying:
                     self.looked += self.seen.top is not None
                     self.after_look()
                 form: Form = "tree" if last and last.layer is None else self._form
-                job = CopyJob((copy,), form, "uncompressed", inventory=table, earlier=earlier)
+                job = CopyJob((copy, *then), form, "uncompressed", inventory=table, earlier=earlier)
                 hooks = Hooks(lambda *counts: self.told.append(counts))
                 with self._noting_changes():
                     done = do(job, places, self.content, hooks)

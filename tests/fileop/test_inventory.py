@@ -23,6 +23,7 @@ from minibuild.fileop.inventory import Batch, Inventory, InventorySink, Record
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.layer.tar_format import TarSpan
+from tests.support.descriptors import open_descriptors, opened_since
 
 OLD_NS = 1_600_000_000_000_000_000
 
@@ -206,6 +207,7 @@ class Again:
     def keep(self, batch: Batch, span: TarSpan) -> None:
         """What is passed over follows in the tar at once."""
         at = span[0]
+        assert batch.length
         for path, _, (_, _, gap, size) in batch.records():
             self.spans[path] = at + gap, at + gap + size
             at += gap + size
@@ -375,20 +377,18 @@ def test_batches_are_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         file.seek(inventory._START.size)
         plain = list(inventory._batches(file.fileno(), 7))
     assert [batch.length for batch in plain] == [3, 3, 1]
-    table = InventorySink(str(tmp_path / "pieces"), Nowhere(), None)
-    with table:
-        for batch in (
-            plain[2],
-            plain[0],
-            plain[2],
-            plain[2],
-            Batch([*plain[0].names, *plain[1].names], plain[0].numbers + plain[1].numbers),
-        ):
+    one, three = plain[2], plain[0]
+    five = Batch([*three.names, *plain[1].names[:4]], three.numbers + plain[1].piece(0, 2).numbers)
+    six = Batch(three.names + plain[1].names, three.numbers + plain[1].numbers)
+    with InventorySink(str(tmp_path / "pieces"), Nowhere(), None) as table:
+        for batch in (one, three, one, one, six, one, five):
             table.keep(batch)
         table.settle()
     with open(tmp_path / "pieces", "rb") as file:
         file.seek(inventory._START.size)
-        assert [one.length for one in inventory._batches(file.fileno(), 12)] == [4, 2, 6]
+        found = [batch.length for batch in inventory._batches(file.fileno(), 18)]
+    assert found == [4, 2, 6, 6]
+    assert os.stat(tmp_path / "pieces").st_mode & 0o777 == 0o600
 
 
 def test_archives_are_not_noted(tmp_path: Path) -> None:
@@ -399,11 +399,12 @@ def test_archives_are_not_noted(tmp_path: Path) -> None:
 
 
 def test_a_table_of_a_copy_that_fails_is_gone(tmp_path: Path) -> None:
+    before = open_descriptors()
     with pytest.raises(KeyError), InventorySink(str(tmp_path / "t"), Nowhere(), None) as table:
         table.put(Put("a").entry)
         table.settle()
         raise KeyError
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [] and not opened_since(before)
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
@@ -439,11 +440,13 @@ def test_damage_is_noticed(
     monkeypatch.setattr(inventory, "_BATCH", 2)
     path = written(tmp_path / "t", [Put(name) for name in "abcd"])
     whole = Path(path).read_bytes()
+    before = open_descriptors()
     assert len(records(path)) == 4
     for damaged in damage(whole):
         Path(path).write_bytes(damaged)
         with pytest.raises(Unplannable, match="damaged"):
             records(path)
+    assert not opened_since(before)
 
 
 def test_an_empty_batch_is_damage(tmp_path: Path) -> None:
@@ -459,7 +462,8 @@ def test_the_average_and_what_is_joined(tmp_path: Path) -> None:
     assert inventory.average_bytes(tables[0]) == (512 + 512 + 512) // 2
     inventory.join(tables)
     assert [path for path, *_ in records(tables[0])] == ["a", "a/b", "b", "b/b"]
-    assert inventory.average_bytes(tables[0]) == 0
+    with Inventory(tables[0]) as table:
+        assert (table.length, table.tar_bytes) == (4, 0)
     empty = tmp_path / "empty"
     empty.write_bytes(inventory._START.pack(inventory._MAGIC, 0, 5))
     assert inventory.average_bytes(str(empty)) == 5 and records(str(empty)) == []
@@ -473,6 +477,9 @@ def test_keeping_is_a_hint(tmp_path: Path, there: bool) -> None:
         written(making, [Put("a")])
     inventory.keep(str(making), str(folder / "of"), "name")
     assert (folder / "of/name").exists() == there and not making.exists()
+    written(making, [Put("b")])
+    inventory.keep(str(making), str(folder / "of"), "name")
+    assert [path for path, *_ in records(str(folder / "of/name"))] == ["b"]
     written(making, [Put("a")])
-    inventory.keep(str(making), str(tmp_path / "tables/of/name" if there else making), "name")
+    inventory.keep(str(making), str(folder / "of/name"), "name")
     assert not making.exists()

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from minibuild.fileop.api import SourceTree
+from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.graph.op import Copy
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.writer import LayerWriter
+from minibuild.linux import xattr
 from minibuild.oci.content import ContentStore
-from tests.fileop.trees import ALL_KINDS, ME, make
+from tests.fileop.trees import ALL_KINDS, ME, make, opened
+from tests.support.descriptors import open_descriptors, opened_since
 
 
 def _both(
@@ -122,15 +125,39 @@ def test_the_tree_is_whole_where_there_is_no_layer(
     assert os.listdir(tmp_path / "store/ingest") == []
 
 
+@pytest.mark.parametrize("left", [0, 10])
 @pytest.mark.parametrize("size", [5000, 200_000])
 def test_a_file_that_shrinks_meanwhile_is_still_copied(
-    tmp_path: Path, content: ContentStore, size: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, content: ContentStore, size: int, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(str(tmp_path / "from"), {"d/f": "x" * size})
     (tmp_path / "to").mkdir()
-    _at_first(monkeypatch, "open", lambda: os.truncate(tmp_path / "from/d/f", 10), "f")
+    _at_first(monkeypatch, "open", lambda: os.truncate(tmp_path / "from/d/f", left), "f")
     assert _both(tmp_path, content, [Copy(0, ("d/f",), "/")]) is None
-    assert (tmp_path / "to/f").read_text() == "x" * 10
+    assert (tmp_path / "to/f").read_text() == "x" * left
+
+
+@pytest.mark.needs("trusted_xattr", "user_xattr")
+def test_of_attributes_only_capabilities_are_in_both(tmp_path: Path, content: ContentStore) -> None:
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    make(str(tmp_path / "from"), {"a": "a", "b": "", "c": "c"})
+    for name in "ab":
+        xattr.set(str(tmp_path / "from" / name), "user.note", b"x")
+        xattr.set(str(tmp_path / "from" / name), "security.capability", capability)
+    (tmp_path / "to").mkdir()
+    before = open_descriptors()
+    tar = _both(tmp_path, content, [Copy(0, (".",), "/")])
+    assert tar == _packed(tmp_path, content)
+    assert tar is not None and tar.count(capability) == 2 and b"user.note" not in tar
+    with opened(str(tmp_path / "from")) as (source_fd,):
+        source = SourceTree(source_fd)
+        places = Places(-1, None, {0: source})
+        copy = Copy(0, (".",), "/", chown=ME)
+        done = do(CopyJob((copy,), "layer", "uncompressed", watched=True), places, content, Hooks())
+        assert done.seen is not None
+        assert done.seen.contents == [content_digests(copy, source)]
+    assert done.layer is not None and Path(content.path(done.layer.digest)).read_bytes() == tar
+    assert not opened_since(before)
 
 
 def _at_first(

@@ -18,11 +18,12 @@ from minibuild.fileop.digest_cache import is_since
 from minibuild.fileop.inventory import Inventory
 from minibuild.fileop.update import Update
 from minibuild.fileop.walk import FoundFile
+from minibuild.graph.op import Copy
 from minibuild.layer.patch import LayerPatch
 from minibuild.oci.content import ContentStore
 from minibuild.solver.copy_server import CopyServer
 from tests.fileop.copying import CASES, Copying, edit, stop_clocks, tree
-from tests.fileop.trees import make
+from tests.fileop.trees import ME, make
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,25 @@ def test_an_update_is_the_copy(
     assert updates > tried // 2, f"{updates} of {tried}: {why}"
     assert copying.packed == (updates if form != "tree" else 0)
     assert server.alive and not os.listdir(content.store.path("ingest"))
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+def test_a_directory_that_no_source_has_any_more(
+    tmp_path: Path, content: ContentStore, form: Form
+) -> None:
+    """Another copy makes it on its way: it is there from the last copy, and looks otherwise."""
+    copying = Copying(tmp_path, content, form)
+    make(copying.source, {"a/y/": "0700", "a/x": "x", "b/f": "f"})
+    first, then = Copy(0, ("a",), "/x", chown=ME), Copy(0, ("b",), "/x/y/z/", chown=ME)
+    last = copying.run(first, then=(then,))
+    (tmp_path / "source/a/y").rmdir()
+    whole = copying.run(first, then=(then,))
+    again = copying.run(first, last, then=(then,))
+    assert copying.kept == 3  # x/x, and x/y/z with its file
+    assert copying.tar(again) == copying.tar(whole)
+    if form != "layer":
+        assert os.stat(f"{again.root}/x/y").st_mode & 0o777 == 0o755
+        assert tree(again.root, then) == tree(whole.root, then)
 
 
 def _replace(path: Path) -> None:

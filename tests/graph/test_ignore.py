@@ -243,4 +243,11 @@ def test_the_line_that_decides_is_found_in_a_long_file() -> None:
 
 
 def test_compiled_patterns_are_kept() -> None:
-    assert module.compiled(("a", "!b")) is module.compiled(("a", "!b"))
+    kept = module.compiled(("a", "!b"))
+    assert kept is module.compiled(("a", "!b")) and kept.excluded("a")
+
+
+def test_lines_of_spaces_are_no_patterns() -> None:
+    """`clean` would make the directory itself of them."""
+    assert not IgnorePatterns(["", "  ", "\t"])
+    assert IgnorePatterns(["", "a"]).deciding_pattern("a") == 1

@@ -283,3 +283,33 @@ def test_patterns_cost_little() -> None:
     assert replaced("a" * 300, "a*a*a*a*a*a*b", "", True) == "a" * 300
     assert replaced("a" * 100_000, "a*b", "", True) == "a" * 100_000
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern", "expected"),
+    [
+        ("", "*", "-"),
+        ("\nx", "*x", "\n-"),
+        ("a\nb", "*", "-\n-"),
+        ("a**b", "a**b", "-"),
+        ("aXbYb\nab", "a*b", "-\n-"),
+    ],
+)
+def test_where_a_star_matches(value: str, pattern: str, expected: str) -> None:
+    """Not over the end of a line; and once in nothing at all."""
+    assert replaced(value, pattern, "-", every=True) == expected
+
+
+def test_replacements_have_a_limit() -> None:
+    assert replaced("aa", "a", "bb", True, most=4) == "bbbb"
+    with pytest.raises(OverflowError):
+        replaced("aa", "a", "bb", True, most=3)
+
+
+@pytest.mark.parametrize("length", [10, 1000, 1001])
+def test_what_is_shown_of_a_word(length: int) -> None:
+    """All of one that is short, as it is written."""
+    word = "é" * (length - 2) + "${"
+    shown = word if length <= 1000 else f"{word[:1000]}..."
+    with pytest.raises(DockerfileError, match=re.escape(f'failed to process "{shown}": ')):
+        process_word(word, {}, SPAN)
