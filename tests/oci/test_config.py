@@ -2,12 +2,22 @@
 
 import pytest
 
-from minibuild.digest import DiffID, Digest
+from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform
-from minibuild.oci.config import ImageLayer, assemble
-from minibuild.oci.model import OCI_LAYER, Descriptor
+from minibuild.oci.config import ImageLayer, assemble, store_documents
+from minibuild.oci.content import ContentStore
+from minibuild.oci.model import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+)
+from minibuild.store.layout import Store
 
 BASE: tuple[History, ...] = ({"created": "1970-01-01T00:00:30Z", "created_by": "base"},)
 NEW: tuple[History, ...] = ({"created_by": "ENV", "empty_layer": True}, {"created_by": "COPY"})
@@ -50,3 +60,63 @@ def test_times_of_an_image(
     texts = [None if time is None else rfc3339(time) for time in times]
     assert [entry.get("created") for entry in image.image.history] == texts
     assert image.image.created == ("" if created is None else rfc3339(created))
+
+
+@pytest.mark.parametrize(
+    ("created", "epoch", "expected"),
+    [
+        ("2020-01-01T00:00:00Z", None, "2020-01-01T00:00:00Z"),
+        ("2020-01-01T00:00:00Z", 20, "1970-01-01T00:00:20Z"),
+        ("1970-01-01T00:00:10Z", 20, "1970-01-01T00:00:10Z"),
+        ("", None, "1970-01-01T00:00:30Z"),
+    ],
+)
+def test_an_image_that_says_when_it_was_made(
+    created: str, epoch: int | None, expected: str
+) -> None:
+    image = ImageConfig(Platform("linux", "amd64"), {}, BASE, created=created)
+    assert assemble(image, [layer(0, 30)], epoch=epoch).image.created == expected
+
+
+def test_the_names_of_docker_have_no_annotations_of_layers(store: Store) -> None:
+    described = layer(7, 30)
+    described = described._replace(
+        descriptor=described.descriptor._replace(annotations={"a": "b"}, size=1000)
+    )
+    image = ImageConfig(Platform("linux", "amd64"), {}, BASE)
+    for oci, kinds, annotations in (
+        (True, (OCI_LAYER, OCI_CONFIG, OCI_MANIFEST), {"a": "b"}),
+        (False, (DOCKER_LAYER, DOCKER_CONFIG, DOCKER_MANIFEST), {}),
+    ):
+        made = assemble(image, [described], oci_mediatypes=oci)
+        (found,) = made.layers
+        assert found.descriptor.annotations == annotations
+        types = found.descriptor.media_type, made.config.media_type, made.manifest.media_type
+        assert types == kinds
+        assert made.digest == digest_bytes(made.manifest_bytes)
+        sizes = 1000 + len(made.config_bytes) + len(made.manifest_bytes)
+        assert made.size_bytes == sizes
+        content = ContentStore(store)
+        store_documents(content, made)
+        assert content.read(made.digest) == made.manifest_bytes
+        assert content.read(made.config.digest) == made.config_bytes
+
+
+@pytest.mark.parametrize(
+    ("history", "layers", "empty"),
+    [
+        (NEW, 1, [True, False]),
+        (BASE + NEW, 1, [True, True, False]),  # what the lowest says is not true
+        (NEW, 3, [True, False, False, False]),
+        ((), 1, [False]),
+    ],
+)
+def test_the_history_has_an_entry_for_each_layer(
+    history: tuple[History, ...], layers: int, empty: list[bool]
+) -> None:
+    image = ImageConfig(Platform("linux", "amd64"), {}, history)
+    made = assemble(image, [layer(number, 50) for number in range(layers)]).image.history
+    assert [entry.get("empty_layer", False) for entry in made] == empty
+    assert [bool(entry.get("comment")) for entry in made[len(history) :]] == [True] * (
+        len(made) - len(history)
+    )

@@ -103,6 +103,11 @@ def test_what_is_no_such_member(value: Any, read: Callable[[Member], object], sa
     assert len(caught.value.message) < 300
 
 
+def test_what_is_such_a_member() -> None:
+    assert [document(a=n)["a"].seconds() for n in (0, 5, 1.5)] == [0, 5, 1.5]
+    assert [member.whole() for member in document(a=[1, 2])["a"].items(2)] == [1, 2]
+
+
 @pytest.mark.parametrize("missing", [{}, {"a": None}])
 def test_null_is_missing(missing: dict[str, Any]) -> None:
     """As Go's decoder has it."""
@@ -122,6 +127,7 @@ def test_times() -> None:
     ("data", "value"),
     [
         (rb'{"a": "\ud800", "\udc00b": ["\udfff"]}', {"a": "\ufffd", "\ufffdb": ["\ufffd"]}),
+        (rb'{"a": "\uD800", "n": 5, "t": true}', {"a": "\ufffd", "n": 5, "t": True}),
         (rb'{"a": "\uD83D\uDE00"}', {"a": "\U0001f600"}),
         (b'{"a": "\xff\xed\xa0\x80"}', {"a": "\ufffd" * 4}),
     ],
@@ -221,7 +227,17 @@ def test_a_config_keeps_what_has_no_name_here() -> None:
     assert found.image.history == ({}, {"created_by": "x", "more": 1})
     assert found.image.extra == {"docker": "y"}
     assert found.value["docker"] == "y"
+    assert found.value["history"] == [{}, {"created_by": "x", "comment": "", "more": 1}]
     assert found.diff_ids == (D,)
+
+
+@pytest.mark.parametrize("members", [{}, {"os": "windows"}, {"architecture": "arm64"}])
+def test_the_platform_of_a_config_that_does_not_say_it(members: dict[str, str]) -> None:
+    """That of most; `platform` is what it said."""
+    found = config(**{"os": "", "architecture": "", **members})
+    assert found.platform[:2] == (members.get("os", ""), members.get("architecture", ""))
+    expected = members.get("os", "linux"), members.get("architecture", "amd64")
+    assert found.image.platform[:2] == expected
 
 
 def test_the_first_documents_of_the_fuzzer() -> None:

@@ -90,6 +90,73 @@ def test_a_document_must_be_what_its_descriptor_says() -> None:
         model.is_index(manifest(), model.OCI_INDEX, "it")
 
 
+@pytest.mark.parametrize(
+    ("members", "described", "expected"),
+    [
+        ({}, "", False),
+        ({"manifests": []}, "", True),
+        ({"mediaType": model.OCI_INDEX}, "", True),
+        ({"mediaType": model.OCI_INDEX, "manifests": []}, model.OCI_INDEX, True),
+        ({"mediaType": model.DOCKER_INDEX, "manifests": []}, "", True),
+        ({"mediaType": model.OCI_MANIFEST, "manifests": []}, "", False),
+        ({"mediaType": model.DOCKER_MANIFEST}, model.DOCKER_MANIFEST, False),
+        ({"manifests": []}, model.OCI_INDEX, True),
+        ({"config": {}, "layers": []}, model.OCI_MANIFEST, False),
+        ({"mediaType": "of/another", "manifests": []}, "", True),
+        ({"mediaType": model.OCI_INDEX, "manifests": []}, "application/json", True),
+        ({"manifests": [], "config": {}}, "", "both"),
+        ({"manifests": [], "layers": []}, "", "both"),
+        ({"mediaType": model.OCI_INDEX}, model.OCI_MANIFEST, "says it is"),
+        ({"mediaType": model.OCI_MANIFEST}, model.DOCKER_MANIFEST, "says it is"),
+        ({"mediaType": "of/another"}, model.OCI_MANIFEST, "says it is of/another"),
+    ],
+)
+def test_what_is_an_index(members: dict[str, Any], described: str, expected: bool | str) -> None:
+    """What it says itself counts, and else what is in it."""
+    data = json.dumps({"schemaVersion": 2, **members}).encode()
+    if isinstance(expected, str):
+        with pytest.raises(ImageError, match=expected):
+            model.is_index(data, described, "it")
+    else:
+        assert model.is_index(data, described, "it") is expected
+
+
+@pytest.mark.parametrize(("version", "says"), [(None, "is missing"), (1, "is not 2")])
+def test_old_schemas_are_refused(version: int | None, says: str) -> None:
+    with pytest.raises(ImageError, match=f"schemaVersion {says}") as caught:
+        model.parse_manifest(manifest(schemaVersion=version))
+    assert "schema 1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("media_type", "docker", "index", "document"),
+    [
+        (model.OCI_INDEX, model.DOCKER_INDEX, True, True),
+        (model.OCI_MANIFEST, model.DOCKER_MANIFEST, False, True),
+        (model.OCI_CONFIG, model.DOCKER_CONFIG, False, False),
+        ("of/another", "of/another", False, False),
+    ],
+)
+def test_media_types(media_type: str, docker: str, index: bool, document: bool) -> None:
+    assert (model.as_docker(media_type), model.as_oci(docker)) == (docker, media_type)
+    for name in (media_type, docker):
+        made = Descriptor(name, D, 1)
+        assert (made.is_index, made.is_document) == (index, document)
+
+
+def test_what_is_an_attestation() -> None:
+    for value, expected in (("attestation-manifest", True), ("other", False)):
+        made = Descriptor(model.OCI_MANIFEST, D, 1, {model.REFERENCE_TYPE: value})
+        assert model.is_attestation(made) is expected
+    assert model.is_attestation(Descriptor(model.OCI_MANIFEST, D, 1)) is False
+
+
+def test_text_is_written_as_it_is() -> None:
+    """As Go writes it."""
+    made = Manifest(Descriptor(model.OCI_CONFIG, D, 1), (), {"é": "ü"})
+    assert '"é": "ü"'.encode() in model.manifest_bytes(made)
+
+
 LINUX = [
     Descriptor(model.OCI_MANIFEST, Digest("sha256:" + c * 64), 1, {}, Platform("linux", *parts))
     for c, parts in (("a", ("amd64",)), ("b", ("arm", "v6")), ("c", ("arm", "v7")))
@@ -115,3 +182,14 @@ def test_no_platform_fits() -> None:
     with pytest.raises(ImageError, match="no match for platform linux/s390x") as caught:
         model.choose_platform(LINUX, Platform("linux", "s390x"), "it")
     assert "linux/arm/v7" in caught.value.hint
+
+
+def test_an_index_that_names_no_platform() -> None:
+    """Its only image is taken for what is wanted."""
+    nameless = Descriptor(model.OCI_MANIFEST, D, 1)
+    wanted = Platform("linux", "s390x")
+    assert model.choose_platform([nameless], wanted, "it") is nameless
+    for several in ([nameless, nameless], LINUX[:1], []):
+        with pytest.raises(ImageError) as caught:
+            model.choose_platform(several, wanted, "it")
+        assert caught.value.hint.startswith("it has" if several == LINUX[:1] else "its index names")
