@@ -5,12 +5,13 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop import checksum
+from minibuild.fileop import checksum, digest_cache
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import changed_since, content_digests, tree_digests
 from minibuild.fileop.digest_cache import (
@@ -226,15 +227,15 @@ class Reads:
         monkeypatch.setattr(checksum._Reading, "_digest", digest)
 
 
-def age(top: str) -> None:
-    """Files that changed just now are not remembered; ctime cannot be set, so wait."""
-    newest = max(p.lstat().st_ctime for p in Path(top).rglob("*"))
-    time.sleep(max(0.0, newest + 2.1 - time.time()))
+def let_time_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that changed just now are not remembered; ctime cannot be set, so the clock is."""
+    clock = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * digest_cache.RACY_NS)
+    monkeypatch.setattr(digest_cache, "time", clock)
 
 
 def test_what_changed_since(bench: Bench) -> None:
     make(bench.source, TREE)
-    age(bench.source)
+    time.sleep(0.1)  # Longer than the clock of files takes to tick.
     with opened(bench.source) as (fd,):
         tree = SourceTree(fd)
         began_ns = time.time_ns()
@@ -254,7 +255,7 @@ def test_the_memo(bench: Bench, store: Store, monkeypatch: pytest.MonkeyPatch) -
     fresh = prints(bench, memo=memo)
     assert prints(bench, memo=memo) == fresh
     assert reads.count == 6, "files changed just now must not be remembered"
-    age(bench.source)
+    let_time_pass(monkeypatch)
     assert prints(bench, memo=memo) == fresh
     assert reads.count == 9
     assert prints(bench, memo=DigestCache(store.db)) == fresh
