@@ -303,6 +303,7 @@ def test_pieces_go_through_a_pipe(cut: int) -> None:
 
 
 def test_a_pipe_that_nothing_reads_any_more() -> None:
+    """Whoever writes goes on: the patch is packed later."""
     ours, theirs = os.pipe()
     os.close(ours)
     send(theirs, [PatchPiece(False, 0, 1)])

@@ -1,10 +1,13 @@
 """The config of an image: the times in its history, and its own."""
 
+import json
+from typing import cast
+
 import pytest
 
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.events import rfc3339
-from minibuild.graph.image import History, ImageConfig
+from minibuild.graph.image import ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import Platform
 from minibuild.oci.config import ImageLayer, assemble, store_documents
 from minibuild.oci.content import ContentStore
@@ -120,3 +123,14 @@ def test_the_history_has_an_entry_for_each_layer(
     assert [bool(entry.get("comment")) for entry in made[len(history) :]] == [True] * (
         len(made) - len(history)
     )
+
+
+def test_a_config_is_written_as_buildkit_writes_it() -> None:
+    """Members of a container in the order of Go's fields, others behind them; and text as it is."""
+    unknown = {"Zebra": "é", "Apple": {"b": 1, "a": 2}}
+    container = cast(ContainerConfig, {**unknown, "Cmd": [], "Env": ["A=b"]})
+    image = ImageConfig(Platform("linux", "amd64"), container, extra={"another": 1})
+    text = assemble(image, []).config_bytes.decode()
+    value = json.loads(text)
+    assert list(value) == sorted(value) and value["another"] == 1
+    assert '"config":{"Env":["A=b"],"Cmd":[],"Apple":{"a":2,"b":1},"Zebra":"é"}' in text

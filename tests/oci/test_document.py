@@ -106,6 +106,13 @@ def test_what_is_no_such_member(value: Any, read: Callable[[Member], object], sa
 def test_what_is_such_a_member() -> None:
     assert [document(a=n)["a"].seconds() for n in (0, 5, 1.5)] == [0, 5, 1.5]
     assert [member.whole() for member in document(a=[1, 2])["a"].items(2)] == [1, 2]
+    assert document(a="x y")["a"].word() == "x y"
+    assert document(a=["x", "y"])["a"].words() == ["x", "y"]
+
+
+def test_a_document_may_be_as_large_as_that() -> None:
+    data = b'{"a": 1}'
+    assert parse_document(data + b" " * (MAX_DOCUMENT_BYTES - len(data)), "it")["a"].whole() == 1
 
 
 @pytest.mark.parametrize("missing", [{}, {"a": None}])
