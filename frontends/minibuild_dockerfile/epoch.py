@@ -10,6 +10,7 @@ Read next: `minibuild.frontend.epoch`, which finds the time.
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import (
     EPOCH,
+    EPOCH_SECONDS,
     Context,
     Epoch,
     FrontendRequest,
@@ -26,7 +27,7 @@ from minibuild_dockerfile.copy import remote_of
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg, Copy, Instruction, WrittenStage
-from minibuild_dockerfile.scope import SECONDS, global_args, invalid_epoch, platform_args
+from minibuild_dockerfile.scope import global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import SourceVertices, named_contexts
 
 _CONTEXT = "context"
@@ -49,7 +50,7 @@ def epoch_of(request: FrontendRequest) -> Epoch:
     predefined = platform_args(request, request.build_platform, "")
     variables = global_args(definition.args, predefined, request.build_args, escape, raw=True)
     text = variables.pop(EPOCH, "") if given is None else given
-    if not text or SECONDS.fullmatch(text):
+    if not text or EPOCH_SECONDS.fullmatch(text):
         return Epoch(int(text) if text else None)
     span = Span(request.source.name, 1, 1)
     sources = SourceVertices(request, _NoImages())

@@ -9,14 +9,13 @@ Read next: `stages`, which expands FROM with them; `state` for the variables ins
 from collections.abc import Iterable, Mapping
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.frontend import EPOCH, FrontendRequest
+from minibuild.graph.frontend import EPOCH, EPOCH_SECONDS, FrontendRequest
 from minibuild.graph.platform import Platform
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg
 from minibuild_dockerfile.limits import Budget
 
-SECONDS = regex(r"-?[0-9]+")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"
 _PLATFORM = regex(r"(?:BUILD|TARGET)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
@@ -63,7 +62,7 @@ def global_args(
             elif item.default is not None:
                 default = process_word(item.default, variables, item.span, escape, budget)
                 variables[name] = default.text
-    if not raw and variables.get(EPOCH) and not SECONDS.fullmatch(variables[EPOCH]):
+    if not raw and variables.get(EPOCH) and not EPOCH_SECONDS.fullmatch(variables[EPOCH]):
         del variables[EPOCH]
     return variables
 
@@ -86,7 +85,7 @@ def is_predefined(name: str) -> bool:
 def check_epoch(given: Mapping[str, str]) -> None:
     """SOURCE_DATE_EPOCH has to be seconds since 1970; an empty one counts as not given."""
     text = given.get(EPOCH, "")
-    if text and not SECONDS.fullmatch(text):
+    if text and not EPOCH_SECONDS.fullmatch(text):
         raise invalid_epoch(text)
 
 

@@ -12,6 +12,7 @@ from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, CallMetadata, Failure, api_type
 from minibuild.buildkit.stream import Stream
+from minibuild.graph.literals import parse_uint
 
 _HEAD_BYTES = 5
 """Before each message: whether it is compressed, and its length."""
@@ -87,8 +88,8 @@ class ClientCall(Messages):
 
         headers = dict(self.stream.headers)
         status = headers.get("grpc-status", "")
-        code = int(status) if status.isdecimal() else UNKNOWN
-        if code:
+        if code := parse_uint(status):
+            code = UNKNOWN if code < 0 else code
             message = unquote(headers.get("grpc-message", ""))
             details = _details(headers.get("grpc-status-details-bin", ""))
             raise Failure(message or "the other side did not answer", code, details)

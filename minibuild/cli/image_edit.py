@@ -19,6 +19,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.errors import ImageError, UsageError
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.reference import Reference
 from minibuild.image.store import ImageStore
 from minibuild.imagetools.edit import (
@@ -333,10 +334,10 @@ def _words(text: str | None, flag: str) -> tuple[str, ...] | None:
 
 def _port(text: str) -> str:
     number, _, protocol = text.partition("/")
-    known = (protocol or "tcp") in _PROTOCOLS
-    if not known or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536:
+    port = parse_uint(number, 0xFFFF)
+    if (protocol or "tcp") not in _PROTOCOLS or port < 1:
         raise UsageError(f"--expose {text} is no port", hint="write it like 80 or 53/udp")
-    return f"{int(number)}/{protocol or 'tcp'}"
+    return f"{port}/{protocol or 'tcp'}"
 
 
 def _absolute(text: str, flag: str) -> str:

@@ -18,6 +18,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
+from minibuild.graph.literals import parse_uint
 from minibuild.lab.layer_forms import LayerForms, LayerPath, forms_on_disk, of_tar
 from minibuild.layer.tar_format import TarEntry, whiteout
 from minibuild.progress.console import visible
@@ -57,9 +58,10 @@ def _run(options: argparse.Namespace, session: Session) -> None:
 def _number(word: str, layers: int) -> int:
     if not layers:
         raise UsageError("the image has no layers")
-    if not (word.isascii() and word.isdigit()) or int(word) >= layers:
+    number = parse_uint(word, layers - 1)
+    if number < 0:
         raise UsageError(f"there is no layer {word}", hint=f"its layers are 0 to {layers - 1}")
-    return int(word)
+    return number
 
 
 # --- As text ---

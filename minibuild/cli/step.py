@@ -18,6 +18,7 @@ from minibuild.cli.run_step import halfway_view
 from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.changes import ChangedPath, changes
@@ -247,7 +248,7 @@ class Stepping:
 
 def _is_at(step: RecordedStep, where: str) -> bool:
     """Whether a step is in this line, or of this stage."""
-    return step.has_line(int(where)) if where.isdecimal() else step.stage == where
+    return step.has_line(parse_uint(where)) if where.isdecimal() else step.stage == where
 
 
 def check(request: BuildRequest) -> None:

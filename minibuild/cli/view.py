@@ -9,7 +9,7 @@ them made.
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from minibuild.cache.results import Result
@@ -105,9 +105,10 @@ def step_in(
 
 
 def output(stream: int, data: bytes) -> None:
-    """Pass on what the process writes, byte by byte as it is."""
+    """Pass on what the process writes, byte by byte as it is. If standard error is a full disk, or
+    has no reader, the process goes on, as a build does."""
     view = memoryview(data)
-    with writing():
+    with writing() if stream == 1 else suppress(OSError):
         while view:
             view = view[os.write(stream, view) :]
 

@@ -14,6 +14,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import chosen, find, open_store
 from minibuild.errors import ImageError, UsageError
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.platform import host_platform
 from minibuild.image.listing import tree_of
 from minibuild.record.blame import Blame
@@ -106,7 +107,7 @@ def steps_of(build: BuildRecord, what: str, hint: str = "") -> list[RecordedStep
     with `hint`."""
     steps = [step for step in build.steps if step.is_step]
     if what.isdecimal():
-        found = [step for step in steps if step.has_line(int(what))]
+        found = [step for step in steps if step.has_line(parse_uint(what))]
     else:
         words = " ".join(what.split())
         found = [step for step in steps if words in " ".join(step.name.split())]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from minibuild.buildkit.carry import carry
 from minibuild.buildkit.http2 import Connection
 from minibuild.errors import HostError, UsageError, os_errors_as
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.spelling import one_of
 
 if TYPE_CHECKING:
@@ -116,10 +117,11 @@ def _place(address: str, parts: "SplitResult") -> tuple[tuple[str, int], dict[st
     if unknown := sorted(set(given) - set(_TLS)):
         hint = one_of(unknown[0], _TLS)
         raise UsageError(f"{address}: unknown field {unknown[0]!r}", hint=hint)
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal():
+    host, _, number = target.rpartition(":")
+    port = parse_uint(number, 0xFFFF)
+    if not host or port < 0:
         raise UsageError(f"invalid address of a builder: {address!r}", hint="write tcp://HOST:PORT")
-    return (host.strip("[]"), int(port)), given
+    return (host.strip("[]"), port), given
 
 
 def _secured(plain: socket.socket, given: Mapping[str, str], host: str) -> "ssl.SSLSocket":

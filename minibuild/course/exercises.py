@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from minibuild.cache.results import DiffKey
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import HostError, UsageError
+from minibuild.graph.literals import parse_uint
 from minibuild.image.listing import tree_of
 from minibuild.lab.exhibits import EXHIBITS
 from minibuild.lab.model import ModelTree, plain
@@ -342,7 +343,7 @@ EXERCISES: Mapping[int, Exercise] = {
 
 def exercise(number: str) -> Exercise:
     """The exercise of a lesson. Raises `UsageError`."""
-    found = EXERCISES.get(int(number)) if number.isdecimal() else None
+    found = EXERCISES.get(parse_uint(number))
     if found is None:
         raise UsageError(f"there is no lesson {number}", hint=f"they are 1 to {len(EXERCISES)}")
     return found

@@ -13,13 +13,13 @@ from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, Warned
 from minibuild.exporter.annotations import Annotation, check_platforms, parse_attribute, parse_flag
+from minibuild.graph.frontend import EPOCH_SECONDS
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.platform import misspelt
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest, one_of
 from minibuild.oci.model import Compression
 from minibuild.session.request import BuildRequest, Output, OutputType
-from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _LAYER_KEYS = (
@@ -51,7 +51,6 @@ _REASONS: Mapping[str, str] = {
     "compatibility-version": "there is one version: the same input gives the same image",
 }
 _RULE = "OutputAttribute"
-_SECONDS = regex("(?:-?[0-9]{1,12})?")
 D = TypeVar("D", bound=bool | None)
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
 NO_ATTESTATIONS = 'cannot export attestations with "oci-mediatypes=false"'
@@ -322,7 +321,7 @@ class _Values:
         value = self._values.get("source-date-epoch")
         if value is None:
             return general
-        if not _SECONDS.fullmatch(value):
+        if value and not EPOCH_SECONDS.fullmatch(value):
             raise UsageError(
                 f"source-date-epoch={value} is not a number",
                 hint="give seconds since 1970, as `date +%s` does, or nothing for no epoch",

@@ -20,10 +20,12 @@ from minibuild.graph.op import ImageSource, Network, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import SCRATCH
 from minibuild.graph.vertex import IgnoreRules, Vertex
+from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 EPOCH = "SOURCE_DATE_EPOCH"
 """The build argument with the time that an image is said to be made at."""
+EPOCH_SECONDS = regex("-?[0-9]{1,12}")
 
 
 class LocalContext(NamedTuple):
@@ -220,7 +222,7 @@ class Frontend(Protocol):
     def epoch(self, request: FrontendRequest) -> Epoch:
         """What SOURCE_DATE_EPOCH means: a number, unless the language knows more than that."""
         text = request.build_args.get(EPOCH, "")
-        if text and not text.removeprefix("-").isdecimal():
+        if text and not EPOCH_SECONDS.fullmatch(text):
             raise DefinitionError(
                 f"invalid SOURCE_DATE_EPOCH: {text}",
                 hint="give seconds since 1970-01-01, as `date +%s` does",

@@ -34,6 +34,13 @@ def parse_bool(text: str) -> bool:
     return _TRUTH[text]
 
 
+def parse_uint(text: str, most: int = _MAX_INT64) -> int:
+    """The number that ASCII digits mean, up to `most`; -1 for any other text. Python refuses, and
+    takes long for, thousands of digits."""
+    number = int(text.lstrip("0")[:20] or "0") if text.isascii() and text.isdigit() else -1
+    return number if number <= most else -1
+
+
 def csv_record(text: str) -> list[str]:
     """The fields of one record. `"` quotes a whole field; doubled in there, it is one."""
     if not text:

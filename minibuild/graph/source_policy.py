@@ -13,6 +13,7 @@ from typing import Literal
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.identifier import Identified
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.platform import Platform
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -151,6 +152,7 @@ def _expander(template: str) -> Callable[[re.Match[str]], str]:
             return "$"
         if not name.isdecimal():
             return found.groupdict().get(name) or ""
-        return (found[int(name)] or "") if int(name) <= found.re.groups else ""
+        number = parse_uint(name, found.re.groups)
+        return (found[number] or "") if number >= 0 else ""
 
     return lambda found: _PLACEHOLDER.sub(lambda one: fill(found, one), template)

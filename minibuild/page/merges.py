@@ -13,7 +13,7 @@ from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
-_MERGED = regex(r"merging (\d+) layers: (.*)")
+_MERGED = regex(r"merging (\d{1,9}) layers: (.*)")
 _MOST_BOXES = 60
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from minibuild.graph.literals import parse_uint
 from minibuild.record.causes import read_files
 from minibuild.record.copies import destination
 from minibuild.record.records import BuildRecord, RecordedStep
@@ -93,9 +94,9 @@ def _obstacle(
     owner = (0, 0)
     if copy.get("chown"):
         ids = str(copy["chown"]).split(":")
-        if not all(word.isdigit() for word in ids):
+        owner = parse_uint(ids[0]), parse_uint(ids[-1])
+        if min(owner) < 0:
             return f"--chown={copy['chown']} is looked up in the stage, and a link has no users"
-        owner = (int(ids[0]), int(ids[-1]))
     if copy.get("unpack") and any(words.startswith("file ") for words in files.values()):
         raise LookupError("what ADD unpacks is not looked at")
     for source, words in sorted(files.items()):

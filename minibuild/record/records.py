@@ -15,6 +15,7 @@ from typing import Any, get_args
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import SourceText, UsageError, os_errors_as
+from minibuild.graph.literals import parse_uint
 from minibuild.graph.op import StepKind
 from minibuild.graph.vertex import Vertex
 from minibuild.record.recorder import FOLDER, context_of, place_of
@@ -196,8 +197,8 @@ class BuildRecords:
     def find(self, word: str, folder: str) -> BuildRecord:
         """The build that a word means: `^1`, the digits of an id, or a file. Raises UsageError."""
         if word.startswith("^") and (word[1:] or "0").isdecimal():
-            builds, back = self.here(folder), int(word[1:] or "0")
-            if back < len(builds):
+            builds, back = self.here(folder), parse_uint(word[1:] or "0")
+            if 0 <= back < len(builds):
                 return builds[back]
             if not builds:
                 raise UsageError(

@@ -7,6 +7,7 @@ distribution spec; the rate limit headers are Docker Hub's.
 from typing import TYPE_CHECKING
 
 from minibuild.errors import BuildError, RegistryError
+from minibuild.graph.literals import parse_uint
 from minibuild.oci.document import parse_document
 from minibuild.registry.transport import TEMPORARY, read_all, retry_after_s
 
@@ -69,8 +70,9 @@ def _wait(response: "BaseHTTPResponse") -> str:
     hint = f"try again in {wait_s:.0f} seconds" if wait_s else "try again later"
     limit = response.headers.get("RateLimit-Limit", "")
     count, _, window = limit.partition(";w=")
-    if count.isdigit() and window.isdigit():
-        hint += f"; its limit is {count} in {int(window) // 3600 or 1} hours, and more with a login"
+    hours = parse_uint(window) // 3600 or 1
+    if parse_uint(count) >= 0 and hours > 0:
+        hint += f"; its limit is {count} in {hours} hours, and more with a login"
     return hint
 
 

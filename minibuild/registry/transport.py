@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.errors import BuildError, RegistryError
 from minibuild.graph.address import parse_address, same_host
+from minibuild.graph.literals import parse_uint
 from minibuild.registry.hosts import Tls
 from minibuild.registry.patience import Attempts, Patience
 from minibuild.registry.unreachable import (
@@ -263,8 +264,8 @@ def _inflated(data: bytes, limit: int, host: str) -> bytes:
 def retry_after_s(response: "BaseHTTPResponse") -> float:
     """How long the server wants to be left alone."""
     text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
+    if (seconds := parse_uint(text)) >= 0:
+        return float(seconds)
     if not text:
         return 0.0
     from email.utils import parsedate_to_datetime

@@ -9,6 +9,7 @@ in chunks". Read next: `push`.
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import RegistryError
+from minibuild.graph.literals import parse_uint
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
@@ -44,7 +45,7 @@ class UploadSession:
         self._location = ""
         self._offset = 0
         least = response.headers.get("OCI-Chunk-Min-Length", "")
-        self._chunk_bytes = int(least) if least.isascii() and least.isdigit() else 0
+        self._chunk_bytes = max(parse_uint(least), 0)
         self._follow(response)
 
     def send(self, descriptor: Descriptor, source: BlobSource) -> None:
@@ -121,7 +122,7 @@ class UploadSession:
             self._follow(response)
         _, _, last = response.headers.get("Range", "").rpartition("-")
         # "0-0" is what some say of one byte and others of none: nothing is the safe reading.
-        self._offset = int(last) + 1 if last.isascii() and last.isdigit() and last != "0" else 0
+        self._offset = parse_uint(last) + 1 if last != "0" else 0
 
     def _finish(self, descriptor: Descriptor, data: bytes = b"") -> None:
         """Close the session: the blob is kept if its digest is right."""

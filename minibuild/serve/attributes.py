@@ -16,6 +16,7 @@ from typing import Any
 from minibuild.buildflags.attest import FIELDS
 from minibuild.buildflags.attest import attestations as parse_attestations
 from minibuild.buildkit.rpc import Failure, api_type
+from minibuild.graph.literals import parse_uint
 from minibuild.serve.answers import as_failures
 from minibuild.session.request import Attestations
 
@@ -75,8 +76,10 @@ def options(attributes: Attributes) -> dict[str, Any]:
     if "no-cache" in attributes:
         stages = _listed(attributes["no-cache"])
         found["no_cache"], found["no_cache_filter"] = not stages, stages
-    if attributes.get("shm-size"):
-        found["shm_size_bytes"] = int(attributes["shm-size"])
+    if size := attributes.get("shm-size"):
+        found["shm_size_bytes"] = parse_uint(size)
+        if found["shm_size_bytes"] < 0:
+            raise Failure(f"failed to parse shm size: {size!r}")
     if attributes.get("hostname"):
         found["build_args"].setdefault("BUILDKIT_SANDBOX_HOSTNAME", attributes["hostname"])
     if attributes.get("multi-platform"):

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError, UsageError, os_errors_as
+from minibuild.graph.literals import parse_uint
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -153,11 +154,12 @@ def _unlink(path: str) -> None:
 
 def _at_port(place: str) -> socket.socket:
     host, _, number = place.rpartition(":")
-    if not host or not number.isdecimal() or int(number) > 0xFFFF:
+    port = parse_uint(number, 0xFFFF)
+    if not host or port < 0:
         raise UsageError(f"invalid address 'tcp://{place}'", hint="write tcp://HOST:PORT")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), int(number)), family=family, backlog=_QUEUED)
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=_QUEUED)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
         raise HostError(f"cannot listen at tcp://{place}: {reason}") from None
@@ -173,14 +175,14 @@ def is_handed_over(variables: Mapping[str, str]) -> bool:
 
 def handed_over(variables: Mapping[str, str]) -> list[socket.socket]:
     """The sockets that this process was given. Raises `UsageError`."""
-    count = variables.get("LISTEN_FDS", "") if is_handed_over(variables) else ""
-    if not count.isdecimal() or not int(count):
+    count = parse_uint(variables.get("LISTEN_FDS", "")) if is_handed_over(variables) else 0
+    if count < 1:
         raise UsageError(
             "there is no socket of systemd here",
             hint="fd:// is for a service with a .socket unit; it sets LISTEN_FDS",
         )
     found = []
-    for fd in range(_FIRST_FD, _FIRST_FD + int(count)):
+    for fd in range(_FIRST_FD, _FIRST_FD + count):
         os.set_inheritable(fd, False)
         listener = socket.socket(fileno=fd)
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -4,8 +4,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.graph.literals import csv_record, duration_ns, duration_text, parse_bool, size_bytes
+from minibuild.graph.literals import (
+    csv_record,
+    duration_ns,
+    duration_text,
+    parse_bool,
+    parse_uint,
+    size_bytes,
+)
 from minibuild.graph.spelling import did_you_mean, edit_distance, one_of
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("07", 7),
+        ("65535", 65535),
+        ("65536", -1),
+        ("0" * 5000 + "8", 8),
+        *((text, -1) for text in ("", "-1", "+1", "1.0", "1_0", " 1", "²", "٣", "9" * 5000)),
+    ],
+)
+def test_whole_number(text: str, number: int) -> None:
+    assert parse_uint(text, 65535) == number
+    assert parse_uint(str(2**63 - 1)) == 2**63 - 1
+    assert parse_uint(str(2**63)) == -1
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,19 @@ def test_standard_error_is_full(
     assert done.returncode == code, done
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&1 >/dev/null | true", "2>&-"])
+def test_a_command_whose_standard_error_goes_nowhere(
+    builds: Builds, project: Project, tmp_path: Path, streams: str
+) -> None:
+    """Its exit code is its own."""
+    builds.cli("build", "-q", "-t", "app", project({"Dockerfile": "FROM busybox\nLABEL a=b\n"}))
+    script = "for i in 1 2 3; do echo $i >&2; sleep 0.1; done; exit 7"
+    code = tmp_path / "code"
+    shell(builds.cli, f'{{ "$0" run app sh -c "$1"; echo $? > {code}; }} {streams}', script)
+    assert code.read_text() == "7\n"
+
+
 @pytest.mark.parametrize("words", ["build -o -", "build -o type=oci,dest=-"])
 def test_a_reader_that_has_enough_of_an_archive(
     builds: Builds, project: Project, words: str
@@ -169,3 +182,25 @@ def test_slips_are_told_before_the_build(builds: Builds, project: Project, slip:
     done = builds.cli("build", *flags, context, code=2, cwd=context)
     assert f"{says}" in done.stderr
     assert "much work" not in done.stderr
+
+
+def test_numbers_of_five_thousand_digits(builds: Builds, project: Project) -> None:
+    """Python refuses to read them, which is no business of who wrote them."""
+    number = "9" * 5000
+    context = project({"Dockerfile": "FROM busybox\nLABEL a=b\n"})
+    builds.cli("build", "-q", "-t", "app", context)
+    for words in (
+        f"why {number}",
+        f"why ^{number}",
+        f"builds show ^{number}",
+        f"image layer app {number}",
+        f"lab learn {number}",
+        f"serve --addr tcp://127.0.0.1:{number}",
+        f"build --builder tcp://127.0.0.1:{number} {context}",
+    ):
+        done = builds.cli(*words.split(" "), code=2)
+        assert "internal error" not in done.stderr and number[:500] in done.stderr
+    done = builds.cli("build", "--build-arg", f"SOURCE_DATE_EPOCH={number}", context, code=6)
+    assert "invalid SOURCE_DATE_EPOCH" in done.stderr
+    first = f"# syntax=docker/dockerfile:1.{number}\nFROM busybox\n"
+    builds.cli("build", project({"Dockerfile": first}))

@@ -61,6 +61,9 @@ def test_attestations(attributes: dict[str, str], expected: Attestations) -> Non
 def test_a_wrong_value() -> None:
     with pytest.raises(Failure, match="invalid value 'moon' for force-network-mode"):
         options({"force-network-mode": "moon"})
+    for size in ("much", "9" * 5000):
+        with pytest.raises(Failure, match="failed to parse shm size"):
+            options({"shm-size": size})
 
 
 def test_cache_imports() -> None:

@@ -19,7 +19,7 @@ _NAME = regex(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?"
     r"(?::(?P<tag>[\w.-]+))?(?:@sha256:[0-9a-f]{64})?"
 )
-_VERSION = regex(r"(\d+)(?:\.(\d+))?(?:\.\d+)?(?:-.*)?")
+_VERSION = regex(r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.\d+)?(?:-.*)?")
 _RULE = "UnsupportedSyntax"
 
 
