@@ -13,6 +13,7 @@ from typing import Any
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.serve.answers import as_failures
 from minibuild.session.environment import Environment
+from minibuild.store.reserve import reserve_on_the_disk
 from minibuild.worker.gc import UsageRecord
 from minibuild.worker.usage_filter import parse_filter, record_type
 
@@ -39,12 +40,13 @@ class Housekeeping:
 
     def prune(self, request: Any) -> Iterator[Any]:
         """Remove what a message `PruneRequest` allows. Gives what is gone. Raises `Failure`."""
-        before = {record.ID: record for record in self.usage(request.filter)}
-        words = self._prune_words(request)
-        for text in request.filter or ("",):
-            chosen = [part for part in (text, "" if request.all else _FOR_ALL) if part]
-            self._run(*words, *(f"--filter={part}" for part in chosen))
-        after = {record.ID for record in self.usage()}
+        with reserve_on_the_disk(self._root):  # to look takes room, too
+            before = {record.ID: record for record in self.usage(request.filter)}
+            words = self._prune_words(request)
+            for text in request.filter or ("",):
+                chosen = [part for part in (text, "" if request.all else _FOR_ALL) if part]
+                self._run(*words, *(f"--filter={part}" for part in chosen))
+            after = {record.ID for record in self.usage()}
         yield from (record for name, record in before.items() if name not in after)
 
     def _prune_words(self, request: Any) -> list[str]:

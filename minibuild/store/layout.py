@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from minibuild.errors import MAKE_ROOM, Cancelled, HostError
 from minibuild.store.database import Database
 from minibuild.store.owner import StoreOwner
+from minibuild.store.reserve import keep_reserve
 
 
 class Store:
@@ -41,6 +42,7 @@ class Store:
                 from minibuild.store.private import close_to_others
 
                 close_to_others(self.root)
+            keep_reserve(self.root)
             self.owner = StoreOwner(self.path("owners"))
         except OSError as error:
             raise HostError(

@@ -31,9 +31,6 @@ def make_folders(root: str) -> None:
     close_to_others(root)  # before anything is made in it, which would inherit
     for folder in FOLDERS:
         _make(os.path.join(root, folder))
-    from minibuild.store.reserve import keep_reserve
-
-    keep_reserve(root)
     close_to_others(root)
 
 

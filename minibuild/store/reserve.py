@@ -19,8 +19,10 @@ _PLENTY = 4
 
 def keep_reserve(root: str) -> None:
     """Have the reserve of the store in `root`, unless there is little room. Root makes none in the
-    store of another account, which could not remove it."""
-    if os.stat(root).st_uid != os.geteuid():
+    store of another account, which could not remove it. Each start calls it: a prune may have been
+    killed."""
+    # The last file is made last and removed first.
+    if os.path.exists(_paths(root)[-1]) or os.stat(root).st_uid != os.geteuid():
         return
     found = os.statvfs(root)
     counts_files = found.f_files > 0  # btrfs does not
@@ -40,7 +42,7 @@ def keep_reserve(root: str) -> None:
 def reserve_on_the_disk(root: str) -> Iterator[None]:
     """Give the reserve of a store back to the disk while the block runs. In a folder that is no
     store, nothing is touched."""
-    for path in _paths(root) if _is_store(root) else ():
+    for path in reversed(_paths(root)) if _is_store(root) else ():
         with suppress(OSError):
             os.unlink(path)
     try:

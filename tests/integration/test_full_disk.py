@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -165,6 +166,27 @@ for turn in 1 2; do
 done
 """
 )
+
+
+FOR_A_CLIENT = """\
+import os
+from minibuild.buildkit.rpc import api_type
+from minibuild.serve.housekeeping import Housekeeping
+from minibuild.session.environment import read_environment
+
+store = Housekeeping(os.environ["MINIBUILD_ROOT"], read_environment())
+print("removed", len(list(store.prune(api_type("PruneRequest")(all=True)))))
+"""
+
+
+@pytest.mark.needs("loop")
+def test_pruning_for_a_client_does_so_too(builds: Builds, project: Project, tmp_path: Path) -> None:
+    context = project({"Dockerfile": "FROM scratch\nCOPY big /\n"})
+    with open(f"{context}/big", "wb") as file:
+        file.write(os.urandom(4 << 20))
+    prune = f"'{sys.executable}' -c '{FOR_A_CLIENT}'"
+    done = on_a_disk(WHOLLY.replace('"$3" prune --all', prune), builds, context, tmp_path)
+    assert done.stdout.count("removed ") == 2, done.stdout
 
 
 @pytest.mark.needs("loop")

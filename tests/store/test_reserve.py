@@ -25,6 +25,26 @@ def test_the_disk_has_it_for_the_time_of_a_prune(tmp_path: Path) -> None:
     assert sizes(tmp_path / "store") == WHOLE
 
 
+def test_a_prune_that_was_killed(tmp_path: Path) -> None:
+    """The next start makes it again, however far the prune came."""
+    for left in (["0", "1"], []):
+        Store(str(tmp_path)).close()
+        with reserve_on_the_disk(str(tmp_path)):
+            for name in left:
+                (tmp_path / "reserve" / name).touch()
+            Store(str(tmp_path)).close()
+            assert sizes(tmp_path) == WHOLE
+
+
+def test_the_last_file_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a prune that is killed on the way is seen by the lack of one file."""
+    Store(str(tmp_path)).close()
+    gone: list[str] = []
+    monkeypatch.setattr("os.unlink", gone.append)
+    with reserve_on_the_disk(str(tmp_path)):
+        assert [os.path.basename(path) for path in gone] == ["3", "2", "1", "0"]
+
+
 def test_a_folder_of_others_stays_as_it_is(tmp_path: Path) -> None:
     """MINIBUILD_ROOT may name any folder: its `reserve` is not that of a store."""
     (tmp_path / "reserve/0").mkdir(parents=True)
