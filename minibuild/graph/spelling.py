@@ -17,9 +17,9 @@ _MOST_KNOWN = 1000
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean X?)` for the nearest of `known`, or nothing if none is near.
 
-    For words of a Dockerfile: like BuildKit it takes two slips in a short word for few.
+    For words of a Dockerfile: as with BuildKit two slips are few, in a short word too.
     """
-    near = nearest(word, known, short=2)
+    near = nearest(word, known, most=2, short=2)
     return f" (did you mean {near}?)" if near else ""
 
 

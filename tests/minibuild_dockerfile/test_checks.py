@@ -335,3 +335,16 @@ def test_habits_are_told_on_request(lines: str, rule: str, line: int) -> None:
 def test_bases_should_be_pinned(image: str, pinned: bool) -> None:
     text = f"# check=experimental=UnpinnedBase\nFROM {image} AS a\nFROM a\n"
     assert findings(text, target="") == ([] if pinned else [("UnpinnedBase", 2)])
+
+
+def test_an_instruction_is_checked_before_the_case_of_all() -> None:
+    text = "FROM busybox\nmaintainer me\nRUN true\n"
+    assert findings(text) == [("MaintainerDeprecated", 2), ("ConsistentInstructionCasing", 2)]
+
+
+def test_a_variable_with_three_other_letters_is_no_slip() -> None:
+    text = "FROM busybox\nENV YARN_HOME=/yarn\nENV PATH=$JAVA_HOME/bin:$YARN_HOMES\n"
+    assert messages(text) == [
+        "Usage of undefined variable '$JAVA_HOME'",
+        "Usage of undefined variable '$YARN_HOMES' (did you mean $YARN_HOME?)",
+    ]

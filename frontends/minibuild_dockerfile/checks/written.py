@@ -29,9 +29,9 @@ _RESERVED = ("scratch", "context")
 
 def check_file(parsed: ParsedFile, stages: Sequence[WrittenStage], checks: Checks) -> None:
     """Check what holds for a whole file, whatever its target."""
-    _casing(stages, checks)
-    _stage_names(stages, checks)
     check_instructions(parsed.instructions, checks)
+    _stage_names(stages, checks)
+    _casing(stages, checks)
 
 
 def check_instructions(instructions: Iterable[Instruction], checks: Checks) -> None:
