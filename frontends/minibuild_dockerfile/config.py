@@ -119,14 +119,13 @@ def workdir(state: StageState, item: Workdir) -> None:
     if not path.startswith("/"):
         path = clean(posixpath.join("/", state.workdir, path))
     state.config["WorkingDir"] = from_slashes(path, state.platform.os)
-    made = clean("/" + path)
-    if made != "/":
+    if path != "/":  # as written: /a/.. makes a layer, too, as in BuildKit
         # The owner is the USER of this moment, by name: the solver looks it up in the base.
         epoch = state.conversion.request.build_args.get(EPOCH)
         time_ns = int(epoch) * 1_000_000_000 if epoch else None
-        mkdir = Mkdir(made, 0o755, state.config.get("User") or "", time_ns=time_ns)
+        mkdir = Mkdir(clean("/" + path), 0o755, state.config.get("User") or "", time_ns=time_ns)
         state.vertex = Vertex(File((mkdir,)), (state.vertex,), state.note(item.head))
-    state.record(f"WORKDIR {path}", layer=made != "/")
+    state.record(f"WORKDIR {path}", layer=path != "/")
 
 
 def user(state: StageState, item: User) -> None:

@@ -27,8 +27,9 @@ _CAPS = {
     **{
         name: f"source.{name}"
         for name in (
-            "local.sharedkeyhint local.followpaths local.excludepatterns http.checksum http.perm "
-            "git.fullurl git.mountsshsock git.checksum git.keepgitdir git.skipsubmodules"
+            "local.sharedkeyhint local.followpaths local.excludepatterns local.unique "
+            "http.checksum http.perm git.fullurl git.mountsshsock git.checksum git.keepgitdir "
+            "git.skipsubmodules"
         ).split()
     },
 }

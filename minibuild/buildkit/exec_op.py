@@ -73,7 +73,7 @@ def encode_exec(
             message["output"] = outputs[index] = len(outputs) + 1
         mounts.append(message)
     secrets = [m for m in exec_op.mounts if isinstance(m, op.SecretMount) and m.env]
-    caps.update(["exec.secretenv"] if secrets else ())
+    caps.update(["exec.mount.secret", "exec.secretenv"] if secrets else ())
     body = {
         "meta": _meta(vertex.note, exec_op),
         "mounts": mounts,

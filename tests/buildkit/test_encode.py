@@ -152,6 +152,18 @@ def test_what_a_daemon_has_to_be_capable_of() -> None:
     }
 
 
+def test_a_secret_in_a_variable_needs_secrets_too() -> None:
+    text = "FROM busybox\nRUN --mount=type=secret,id=a,env=A true\n"
+    made = encode(vertex_of(text, {}), LocalAccess(unique="u"))
+    caps = {cap for one in made.metadata.values() for cap in one.caps}
+    assert {"exec.secretenv", "exec.mount.secret"} <= caps
+
+
+def test_a_folder_of_no_session_is_told_apart_by_a_daemon_that_can() -> None:
+    made = encode(vertex_of("FROM scratch\nCOPY a /\n", {}), LocalAccess(unique="u"))
+    assert "source.local.unique" in {cap for one in made.metadata.values() for cap in one.caps}
+
+
 def test_names_of_hosts_need_nothing_that_a_daemon_has_a_name_for() -> None:
     """A builder refuses what it does not know: ours, too, when a bake target stands on another."""
     ran = vertex_of("FROM busybox\nRUN --network=host true\n", {})

@@ -54,6 +54,13 @@ def test_a_workdir_below_one_with_two_slashes_has_one() -> None:
     assert created_by("FROM busybox\nWORKDIR //a\nWORKDIR b\n")[-1] == "WORKDIR /a/b"
 
 
+@pytest.mark.parametrize(("path", "layers"), [("/", 0), ("..", 0), ("/./", 1), ("/a/..", 1)])
+def test_a_workdir_that_is_another_spelling_of_the_root_is_a_layer(path: str, layers: int) -> None:
+    text = f"FROM busybox\nWORKDIR {path}\n"
+    assert len(ops(File, text)) == layers
+    assert bool(image(text).history[-1].get("empty_layer")) == (not layers)
+
+
 def test_history_entries_are_marked_and_undated() -> None:
     history = image("FROM busybox\nENV A=1\nRUN x\n").history
     assert history[0] == {"created_by": "made busybox"}
