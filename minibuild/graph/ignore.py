@@ -86,11 +86,12 @@ class IgnorePatterns:
         return next(p.number for p in self._runs[deciding] if _matches_any(p.text, paths))
 
     def _state(self, path: str) -> _Matched:
-        known = self._directories.get(path.rpartition("/")[0])
-        if known is None:
-            known = self._directories[""]
-            for at in _slashes(path):
-                known = self._directories[path[:at]] = self._step(path[:at], known)
+        above, missing = path.rpartition("/")[0], list[str]()
+        while (known := self._directories.get(above)) is None:
+            missing.append(above)
+            above = above.rpartition("/")[0]
+        for directory in reversed(missing):
+            known = self._directories[directory] = self._step(directory, known)
         return self._step(path, known)
 
     def _step(self, path: str, above: _Matched) -> _Matched:
@@ -190,7 +191,7 @@ class _Index:
     the root. A pattern that begins and ends with a wildcard has to be tried.
     """
 
-    __slots__ = ("_begin", "_begin_below", "_end", "_names", "_names_below", "_rest")
+    __slots__ = ("_begin", "_begin_below", "_end", "_longest", "_names", "_names_below", "_rest")
 
     def __init__(self, runs: Sequence[Sequence[_Pattern]]) -> None:
         self._names: dict[str, set[int]] = {}
@@ -201,6 +202,7 @@ class _Index:
             for pattern in patterns:
                 if not self._add(run, pattern.text):
                     rest.setdefault(run, []).append(f"(?:{ignore_expression(pattern.text)})")
+        self._longest = max(map(len, self._names_below), default=0)
         self._rest = [_Wild(run, "|".join(expressions)) for run, expressions in rest.items()]
 
     def _add(self, run: int, pattern: str) -> bool:
@@ -226,9 +228,13 @@ class _Index:
         self._begin.add_at(path, 0, tried)
         self._end.add_at_end(path, tried)
         if self._names_below or self._begin_below:
-            start = 0
+            # No name is longer than the longest: of a path 10,000 deep only the end is looked up.
+            names, start = len(path) - self._longest, 0
+            if names > 0 and not self._begin_below:
+                start = path.find("/", names - 1) + 1 or len(path)
             while start < len(path):
-                found.update(self._names_below.get(path[start:], ()))
+                if start >= names:
+                    found.update(self._names_below.get(path[start:], ()))
                 self._begin_below.add_at(path, start, tried)
                 start = path.find("/", start) + 1 or len(path)
         for wild in tried:

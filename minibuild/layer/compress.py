@@ -200,9 +200,11 @@ def decompressed(stream: BinaryIO, compression: str) -> BinaryIO:
 
         return cast(BinaryIO, bz2.BZ2File(stream))
     if compression == "xz":
-        import lzma
+        from io import BufferedReader
 
-        return cast(BinaryIO, lzma.LZMAFile(stream))
+        from minibuild.layer.xz import XzReader
+
+        return cast(BinaryIO, BufferedReader(XzReader(stream)))
     return stream
 
 

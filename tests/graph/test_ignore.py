@@ -219,6 +219,24 @@ def test_twenty_thousand_paths_are_quick() -> None:
     assert time.process_time() - start < 1.0
 
 
+@pytest.mark.parametrize("pattern", ["**/f", "!**/d/f", "**/f*g"])
+def test_each_directory_on_the_way_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    """However deep it goes: a thousand directories in each other took a minute."""
+    looked: list[str] = []
+    runs = module._Index.runs
+    monkeypatch.setattr(
+        module._Index, "runs", lambda self, path: looked.append(path) or runs(self, path)
+    )
+    ignore = IgnorePatterns(["*", pattern])
+    paths = ["d" + "/d" * depth for depth in range(300)]
+    for path in paths:
+        assert ignore.excluded(path)
+    assert len(looked) < 3 * len(paths)
+    assert ignore.excluded(f"{paths[-1]}/f") is not pattern.startswith("!")
+
+
 @pytest.mark.parametrize("line", ["name{}", "**/name{}", "dir/name{}*", "**/name{}*", "*name{}"])
 @pytest.mark.parametrize("bang", ["", "!"])
 def test_of_forty_thousand_lines_few_are_tried(

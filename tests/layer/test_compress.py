@@ -11,10 +11,10 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from minibuild.errors import ImageError, UsageError
+from minibuild.errors import HostError, ImageError, UsageError
 from minibuild.layer import compress
 from minibuild.layer.chunker import BLOCK_BYTES
-from minibuild.layer.compress import compressor, parse_level
+from minibuild.layer.compress import compressor, decompressed, parse_level
 from minibuild.oci.model import DOCKER_LAYER, OCI_LAYER, Compression
 
 
@@ -212,3 +212,25 @@ def test_damage_is_one_of_the_errors(compression: str) -> None:
         with pytest.raises(compress.stream_errors(compression)):
             while stream.read(1 << 16):
                 pass
+
+
+def xz(data: bytes, dictionary: int) -> bytes:
+    """Data compressed with a dictionary of a size."""
+    quick = {"preset": 0, "mf": lzma.MF_HC3, "depth": 1}
+    return lzma.compress(
+        data, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": dictionary, **quick}]
+    )
+
+
+def test_xz_in_several_streams_with_zeros_between_and_something_else_behind() -> None:
+    one, two = text(300_000), text(5)
+    data = lzma.compress(one) + bytes(8) + xz(two, 64 << 20) + bytes(4) + b"what is no stream"
+    assert decompressed(io.BytesIO(data), "xz").read() == one + two
+
+
+def test_xz_that_takes_too_much_memory_is_an_error_before_it_takes_it() -> None:
+    """Also where only the second stream does. The error is not that of data that is damaged."""
+    large = xz(b"x", 1 << 30)
+    for data in (large, lzma.compress(b"y") + large):
+        with pytest.raises(HostError, match="300 MiB of memory"):
+            decompressed(io.BytesIO(data), "xz").read()
