@@ -12,6 +12,7 @@ from types import MappingProxyType
 from minibuild.graph.literals import duration_ns
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause
+from minibuild_dockerfile.history import quoted
 from minibuild_dockerfile.inline import add, copy, run
 from minibuild_dockerfile.instructions import (
     Arg,
@@ -109,7 +110,8 @@ def _key_values(clause: Clause) -> tuple[tuple[KeyValue, ...], bool]:
         key, equals, value = word.text.partition("=")
         if not equals:
             raise clause.error(
-                f'Syntax error - can\'t find = in "{word.text}". Must be of the form: name=value',
+                f"Syntax error - can't find = in {quoted(word.text)}. "
+                "Must be of the form: name=value",
                 "if it belongs to the value before, put that value in quotes",
                 clause.span_of(word),
             )

@@ -33,6 +33,9 @@ from minibuild_dockerfile.instructions import (
 )
 from minibuild_dockerfile.limits import Budget
 
+RESERVED = (SCRATCH, "context")
+"""Names that mean something else than a stage or a named context."""
+
 _MOST_DIGITS = 20
 """Numbers with more are too large for anything, and slow to read."""
 
@@ -214,6 +217,7 @@ def make_table(
                 hint="give the ARG a default, or pass it with --build-arg",
             )
         platform = _platform(source, scope, request.build_platform)
+        _check_stage_name(source)
         stage = Stage(
             number,
             source,
@@ -227,6 +231,20 @@ def make_table(
         if source.name:
             named[source.name] = number
     return StageTable(tuple(table))
+
+
+def _check_stage_name(source: From) -> None:
+    """A named context can take the place of a stage, so the name has to be one of an image, too."""
+    if source.name in ("", *RESERVED):
+        return
+    try:
+        parse_reference(source.name)
+    except DefinitionError:
+        raise DockerfileError(
+            f"invalid context name {source.name}: invalid reference format",
+            source.head.span,
+            hint="between letters and digits stand single '.', '_' or '-', and none at the end",
+        ) from None
 
 
 def _platform(source: From, scope: FromScope, default: Platform) -> Platform | None:

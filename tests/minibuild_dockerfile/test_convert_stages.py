@@ -172,6 +172,8 @@ def test_an_image_that_resembles_a_stage() -> None:
         ("FROM busybox\nADD --keep-git-dir https://h/a.git?keep-git-dir=0 /\n", "inconsistent", 2),
         ("FROM Upper\n", "must be lowercase", 1),
         ("FROM busybox:\n", "invalid reference format", 1),
+        ("FROM busybox AS X.\n", r"invalid context name x\.: invalid reference format", 1),
+        ("FROM busybox\nFROM busybox AS a..b\n", r"invalid context name a\.\.b: ", 2),
         ("ARG A\nFROM $A\n", r"base name \(\$A\) should not be blank", 2),
         ("FROM --platform=$NO busybox\n", "empty platform value", 1),
         ("FROM --platform=linux/amd(64) busybox\n", '"amd.64." is an invalid component', 1),

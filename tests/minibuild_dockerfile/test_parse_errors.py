@@ -53,6 +53,7 @@ ERRORS = [
     ("FROM a\nRUN --device=x,NAME=y z\n", (2, 2), "device name already set to x"),
     ("FROM a\nRUN --device=Required=no z\n", (2, 2), "invalid value for required: no"),
     ("FROM a\nWORKDIR\n", (2, 2), "WORKDIR requires exactly one argument"),
+    ('FROM a\nENV a=b c"\n', (2, 2), 'find = in "c\\"". Must be'),
     ("FROM a\nEXPOSE\n", (2, 2), "EXPOSE requires at least one argument"),
     ("FROM a\nVOLUME []\n", (2, 2), "VOLUME requires at least one argument"),
     ('FROM a\nVOLUME ["a", " "]\n', (2, 2), "VOLUME specified can not be an empty string"),

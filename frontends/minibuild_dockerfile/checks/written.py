@@ -23,8 +23,7 @@ from minibuild_dockerfile.instructions import (
     ParsedFile,
     WrittenStage,
 )
-
-_RESERVED = ("scratch", "context")
+from minibuild_dockerfile.stages import RESERVED
 
 
 def check_file(parsed: ParsedFile, stages: Sequence[WrittenStage], checks: Checks) -> None:
@@ -98,7 +97,7 @@ def _stage_names(stages: Sequence[WrittenStage], checks: Checks) -> None:
         name = source.name
         if not name:
             continue
-        if name in _RESERVED:
+        if name in RESERVED:
             message = f'Stage name should not use the same name as reserved stage "{name}"'
             checks.report(rules.RESERVED_STAGE_NAME, message, source.head)
         if name in seen:
