@@ -107,7 +107,7 @@ def discarding(mount: Mount, scratch: Scratch) -> str:
     return merged
 
 
-def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) -> Detached:
+def detach(mount: BindTree | BindPath | SecretFile, scratch: Scratch) -> Detached:
     """The mount as a descriptor."""
     match mount:
         case BindTree():
@@ -115,17 +115,30 @@ def detach(mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch) ->
         case BindPath():
             flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
             return _detach_source(mount.target, mount.path, flags, mount.source)
-        case Tmpfs():
-            size = [("size", str(mount.size_bytes))] if mount.size_bytes else []
-            flags = _flags(readonly=mount.readonly, nodev=scratch.nodev)
-            flags |= syscalls.MOUNT_ATTR_NOSUID
-            fd = syscalls.new_filesystem("tmpfs", [("mode", "1777"), *size], flags)
-            return Detached(mount.target, fd, True)
         case SecretFile():
             path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
-            flags = _flags(readonly=True, nodev=True)
-            flags |= syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+            flags = _flags(readonly=True, nodev=True) | syscalls.MOUNT_ATTR_NOSUID
+            if not mount.mode & 0o111:
+                flags |= syscalls.MOUNT_ATTR_NOEXEC
             return _detach_source(mount.target, path, flags)
+
+
+def detach_tmpfs(mount: Tmpfs, scratch: Scratch) -> Detached:
+    """A new filesystem in memory, with the mode of the directory that it will hide."""
+    mode = f"{tmpfs_mode(mount.target):o}"
+    size = [("size", str(mount.size_bytes))] if mount.size_bytes else []
+    flags = _flags(readonly=mount.readonly, nodev=scratch.nodev) | syscalls.MOUNT_ATTR_NOSUID
+    fd = syscalls.new_filesystem("tmpfs", [("mode", mode), *size], flags)
+    return Detached(mount.target, fd, True)
+
+
+def tmpfs_mode(target: str) -> int:
+    """The mode of a tmpfs on `target`: as runc does, that of a directory there, so that a private
+    one stays private; else the kernel's default."""
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except OSError:
+        return 0o1777
 
 
 def _detach_tree(mount: BindTree, scratch: Scratch) -> Detached:

@@ -15,10 +15,10 @@ import stat
 
 from minibuild.errors import DefinitionError
 from minibuild.executor import etc_files
-from minibuild.executor.api import BindContext
+from minibuild.executor.api import BindContext, Tmpfs
 from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
-from minibuild.executor.mounts import Detached, Scratch, detach, discarding
+from minibuild.executor.mounts import Detached, Scratch, detach, detach_tmpfs, discarding
 from minibuild.executor.stubs import StubMaker
 from minibuild.executor.system import System
 from minibuild.executor.wire import Request
@@ -46,7 +46,7 @@ class Rootfs:
     def __init__(self, request: Request, system: System) -> None:
         self.request = request
         self._system = system
-        self._mounts: list[Detached] = []
+        self._mounts: list[Detached | Tmpfs] = []
         self._readonly = False
 
     def open_mounts(self) -> None:
@@ -62,6 +62,8 @@ class Rootfs:
         for mount in sorted(step.mounts, key=lambda m: m.target.rstrip("/")):
             if isinstance(mount, BindContext):
                 self._mounts.append(detach_context(mount, scratch))
+            elif isinstance(mount, Tmpfs):
+                self._mounts.append(mount)  # It looks like what is there when its turn has come.
             else:
                 self._mounts.append(detach(mount, scratch))
 
@@ -114,6 +116,8 @@ class Rootfs:
         if step.shm_size_bytes:
             resize_shm(step.shm_size_bytes)
         for mount in self._mounts:
+            if isinstance(mount, Tmpfs):
+                mount = detach_tmpfs(mount, self._system.scratch)
             self._attach(mount)
 
     def _attach(self, mount: Detached) -> None:

@@ -20,6 +20,10 @@ from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex
 from minibuild.worker.context import BuildContext
 
+_PERMISSIONS = 0o777
+"""Of the mode of a secret or a socket nothing else counts, as in BuildKit: a file that is lent to a
+step gives it no other identity."""
+
 Actives = Mapping[int | None, SnapshotID]
 """The snapshots that a step changes: its root filesystem (None), and mounts by their index."""
 
@@ -110,7 +114,7 @@ class ExecMounts:
             self.env[mount.env] = value.decode("utf-8", "surrogateescape")
         if not mount.target:
             return []
-        return [SecretFile(mount.target, value, mount.mode, mount.uid, mount.gid)]
+        return [SecretFile(mount.target, value, mount.mode & _PERMISSIONS, mount.uid, mount.gid)]
 
     def _ssh(self, mount: SshMount) -> list[StepMount]:
         agent = self._build.ssh(mount.id)
@@ -125,5 +129,6 @@ class ExecMounts:
 
         # Among the files in the making, which are swept should we be killed.
         socket = self._build.worker.store.ingest_path()
-        self._stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))
+        mode = mount.mode & _PERMISSIONS
+        self._stack.enter_context(forwarded(agent, socket, mode, mount.uid, mount.gid))
         return [BindPath(mount.target, socket)]

@@ -112,6 +112,22 @@ def test_mounts(who: Account, name: str) -> None:
     assert found.names == left
 
 
+def test_a_tmpfs_has_the_mode_of_what_it_hides(who: Account) -> None:
+    """Also behind a symlink, in another mount, and if the tmpfs cannot be written."""
+    mounts = (Tmpfs("/root", readonly=True), Tmpfs("/l"), Tmpfs("/tmp"), Tmpfs("/tmp/in"))
+    step = sh("stat -c '%a %u' /root /usr /tmp /tmp/in", mounts=mounts)
+    found = good(one(who, Case(step, files=(("l", "usr", LINK),))))
+    assert found.out.split() == ["700", "0", "755", "0", "1777", "0", "1777", "0"]
+    assert found.names == []
+
+
+@pytest.mark.parametrize(("mode", "out"), [(0o500, "ran"), (0o444, "refused")])
+def test_a_secret_that_may_run_runs(who: Account, mode: int, out: str) -> None:
+    secret = SecretFile("/run/tool", b"#!/bin/sh\necho ran", mode=mode)
+    found = one(who, sh("/run/tool 2>/dev/null || echo refused", mounts=(secret,)))
+    assert good(found).out.split() == [out]
+
+
 def test_a_user_is_one_of_the_tree_and_not_of_what_is_mounted_on_it(who: Account) -> None:
     step = sh("echo $HOME; ls /etc", user="app", mounts=(Tmpfs("/etc"),))
     assert good(one(who, step)).out.split() == ["/home/app"]

@@ -31,7 +31,7 @@ def test_an_ssh_mount_has_the_mode_and_owner_asked_for(
     context = project(
         {
             "Dockerfile": "FROM busybox\n"
-            "RUN --mount=type=ssh,required,mode=0640 "
+            "RUN --mount=type=ssh,required,mode=04640 "
             "test -S $SSH_AUTH_SOCK && stat -c %a $SSH_AUTH_SOCK > /mode\n"
             'RUN --mount=type=ssh,id=other echo "$SSH_AUTH_SOCK" > /none\n'
         }
@@ -52,6 +52,8 @@ def test_a_secret_is_nowhere(
             "Dockerfile": "FROM busybox\n"
             "RUN --mount=type=secret,id=file --mount=type=secret,id=env,env=TOKEN "
             "test $(wc -c < /run/secrets/file) = 16 && test ${#TOKEN} = 16 && touch /done\n"
+            "RUN --mount=type=secret,id=file,mode=06755 "
+            "test $(stat -c %a /run/secrets/file) = 755\n"
             "RUN --mount=type=secret,id=file ls /run/secrets\n"
         }
     )

@@ -23,6 +23,7 @@ from minibuild.executor.api import (
     StepMount,
     Tmpfs,
 )
+from minibuild.executor.mounts import tmpfs_mode
 from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.placement import Placement, put, put_back
 from minibuild.executor.ownroot.root import Root, Stay
@@ -161,8 +162,10 @@ class StepMounts:
         self._put_hosts(stay, kept)
         for source in self._sources:
             target = source.mount.target
-            if isinstance(source.mount, Tmpfs) and self._is_tmpfs(target, kept):
-                continue  # Such as /dev/shm: what is asked for is there already.
+            if isinstance(source.mount, Tmpfs):
+                if self._is_tmpfs(target, kept):
+                    continue  # Such as /dev/shm: what is asked for is there already.
+                os.chmod(source.path, tmpfs_mode(target))
             self._put_one(stay, kept, source.path, target, lasts=source.lent)
 
     def _is_tmpfs(self, target: str, kept: Kept) -> bool:
