@@ -254,6 +254,7 @@ class TestCommands:
             deadline = time.monotonic() + PATIENCE_S
             while not said.endswith(question) and time.monotonic() < deadline:
                 said += os.read(terminal, 1000)
+            assert said.endswith(question)
             os.write(terminal, answer.encode() + b"\n")
         try:
             while data := os.read(terminal, 1000):
