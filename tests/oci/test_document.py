@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from minibuild.errors import ImageError, RegistryError
+from minibuild.oci import document as document_module
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_document, parse_value
 from minibuild.oci.model import ConfigDocument, parse_config
 
@@ -49,6 +50,16 @@ def test_the_depth_is_that_of_a_document_and_not_of_the_stack() -> None:
     """So what is read somewhere can be walked, and written, anywhere."""
     assert parse_document(b'{"a":' * 99 + b"{}" + b"}" * 99, "it").value
     assert parse_value(b"[" * 100 + b"]" * 100, "it").value
+    for data in (b"[" * 101 + b"]" * 101, b'{"a":' * 50 + b"[" * 51 + b"]" * 51 + b"}" * 50):
+        with pytest.raises(ImageError, match="nested too deep"):
+            parse_value(data, "it")
+
+
+def test_numbers_may_have_so_many_digits() -> None:
+    digits = document_module._MAX_DIGITS
+    assert parse_value(b"9" * digits, "it").value == 10**digits - 1
+    with pytest.raises(ImageError, match="too large"):
+        parse_value(b"9" * (digits + 1), "it")
 
 
 def test_an_error_is_of_the_kind_asked_for() -> None:
@@ -217,6 +228,7 @@ def test_wrong_members_of_a_config(name: str, wrong: str) -> None:
         ({"history": [{"created_by": []}]}, "history[0].created_by is a list"),
         ({"history": [{"empty_layer": 1}]}, "history[0].empty_layer is a number"),
         ({"history": ["x"]}, "history[0] is a string"),
+        ({"rootfs": {"type": 5, "diff_ids": [D]}}, "rootfs.type is a number"),
         ({"rootfs": {"diff_ids": [5]}}, "rootfs.diff_ids[0] is a number"),
         ({"rootfs": {"diff_ids": ["sha256:../x"]}}, "rootfs.diff_ids[0] is 'sha256:../x'"),
         ({"rootfs": {"diff_ids": [D, D]}}, "rootfs.diff_ids names 2 layers, and the manifest 1"),

@@ -154,7 +154,29 @@ def test_what_is_an_attestation() -> None:
 def test_text_is_written_as_it_is() -> None:
     """As Go writes it."""
     made = Manifest(Descriptor(model.OCI_CONFIG, D, 1), (), {"é": "ü"})
-    assert '"é": "ü"'.encode() in model.manifest_bytes(made)
+    assert (
+        model.manifest_bytes(made).decode()
+        == f"""{{
+  "schemaVersion": 2,
+  "mediaType": "{model.OCI_MANIFEST}",
+  "config": {{
+    "mediaType": "{model.OCI_CONFIG}",
+    "digest": "{D}",
+    "size": 1
+  }},
+  "layers": [],
+  "annotations": {{
+    "é": "ü"
+  }}
+}}"""
+    )
+
+
+def test_a_copy_of_a_blob_is_written_and_not_believed() -> None:
+    made = Manifest(Descriptor(model.OCI_CONFIG, D, 2, data=b"{}"), ())
+    data = model.manifest_bytes(made)
+    assert json.loads(data)["config"]["data"] == "e30="
+    assert model.parse_manifest(data).config == made.config._replace(data=b"")
 
 
 LINUX = [
