@@ -59,7 +59,7 @@ class _Sources:
         self._images = {familiar_name(name): context for name, context in request.contexts.items()}
 
     def found(self, vertex: Vertex) -> Vertex | None:
-        """The vertex itself, unless it is a name."""
+        """The vertex itself, unless it is a name. Without the cache it is one to be done again."""
         op = vertex.op
         if isinstance(op, ImageSource) and not op.digest:
             context = self._images.get(familiar_name(op.ref))
@@ -68,6 +68,8 @@ class _Sources:
             return self._instead(context, op, vertex)
         if isinstance(op, LocalSource):
             return self._tree(self._contexts.get(op.name), op, vertex)
+        if self._request.no_cache_all:
+            return Vertex(op, vertex.inputs, vertex.note._replace(ignore_cache=True))
         return vertex
 
     @property

@@ -5,6 +5,7 @@ Comes in: states. Goes out: files, layers, rows of the store. See docs/state.md.
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ class Shop:
         os.makedirs(self.context, exist_ok=True)
         self.count = 0
 
-    def build(self, state: State, output: Output | None = None, **fields: Any) -> BuildResult:
+    def build(
+        self, state: State, output: Output | Iterable[Output] | None = None, **fields: Any
+    ) -> BuildResult:
         """Build a state; `local` in it is the folder `context`."""
         fields.setdefault("contexts", {"context": self.context})
         result: BuildResult = state.build(output, root=self.root, pull="never", **fields)
