@@ -2,6 +2,7 @@
 came of them is found again."""
 
 import os
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 import pytest
 
+import minibuild
+from minibuild.cache.results import DiffKey
 from minibuild.errors import DefinitionError
 from minibuild.events import Event, Remark, Started
 from minibuild.fileop import inventory
 from minibuild.graph.state import State, diff, local, merge, scratch
 from minibuild.session.request import BuildResult, Output
 from minibuild.solver.file import FileRunner
+from minibuild.solver.packer import Packer
 from tests.integration.shop import Shop
+from tests.support.threads import started_since
 
 pytestmark = pytest.mark.needs("root", "mount")
 
@@ -95,6 +100,49 @@ def test_only_the_forms_that_are_wanted(
     steps.build(state, tuple(named))
     assert steps.forms() == forms
     assert steps.names("ingest") == []
+
+
+@pytest.mark.parametrize(
+    ("compression", "ending"), [("gzip", "+gzip"), ("zstd", "+zstd"), ("uncompressed", ".tar")]
+)
+def test_layers_are_compressed_as_the_output_says(
+    steps: Steps, compression: str, ending: str
+) -> None:
+    """Those that are written while files are copied, and those of trees."""
+    steps.build(COPY.mkfile("/x", b"1"), Output("image", "", {"compression": compression}))
+    types = [kind for (kind,) in steps.rows("SELECT media_type FROM diffs")]
+    assert len(types) == 2 and all(kind.endswith(ending) for kind in types)
+
+
+def test_an_archive_is_unpacked_before_it_is_a_layer(steps: Steps) -> None:
+    with tarfile.open(f"{steps.context}/t.tar", "w") as archive:
+        archive.add(f"{steps.context}/a", "from/a")
+    steps.write("Dockerfile", "FROM scratch\nADD t.tar b /x/\n")
+    result = minibuild.build(steps.context, root=steps.root)
+    assert (result.executed, steps.forms()) == (1, [(True, True)])
+    again = minibuild.build(steps.context, root=steps.root, outputs=[f"{steps.folder}/o"])
+    assert again.executed == 0
+    assert sorted(os.listdir(f"{steps.folder}/o/x")) == ["b", "from"]
+
+
+def test_layers_of_several_steps_are_made_while_others_run(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are there when the image is written; none was left to that."""
+    added, add = list[int](), Packer.add
+
+    def noted(self: Packer, key: DiffKey) -> None:
+        added.append(int(key))
+        add(self, key)
+
+    monkeypatch.setattr(Packer, "add", noted)
+    before = threading.enumerate()
+    steps.build(scratch().mkfile("/a").mkfile("/b").copy(local(), "b", "/b2"), IMAGE)
+    assert steps.forms() == [(True, True), (True, True), (False, True)]
+    assert added == [1, 2]  # the copy came as a layer
+    steps.build(scratch().mkfile("/c").mkfile("/d"), TREE._replace(dest=f"{steps.folder}/o"))
+    assert added == [1, 2]
+    assert not started_since(before)
 
 
 # --- Keys ---
@@ -235,6 +283,9 @@ def test_little_news_begins_with_the_last_copy(
     (told,) = [text for text in steps.remarks if "of the last copy" in text]
     assert told == "42 files kept of the last copy"
     assert len(steps.names("inventories")) == 2
+    # The layer is one of the last with changes; if no output asks for it, it stays that.
+    assert len(steps.names("patches")) == (output is not TREE)
+    assert steps.forms()[-1] == (output is TREE, output is IMAGE)
     found = steps.files(state)
     assert (found["in/f07"].data, found["in/f08"].data) == (b"changed", b"x")
     assert steps.names("ingest") == []
