@@ -12,8 +12,8 @@ import pytest
 
 import minibuild
 from minibuild.cache.results import DiffKey
-from minibuild.errors import DefinitionError
-from minibuild.events import Event, Remark, Started
+from minibuild.errors import Cancelled, DefinitionError
+from minibuild.events import Completed, Event, Remark, Started
 from minibuild.fileop import inventory
 from minibuild.graph.state import State, diff, local, merge, scratch
 from minibuild.session.request import BuildResult, Output
@@ -36,6 +36,7 @@ class Steps(Shop):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.remarks: list[str] = []
+        self.events: list[Event] = []
         self.write("a", "1")
         self.write("b", "1")
 
@@ -49,13 +50,12 @@ class Steps(Shop):
         return self.result.executed > 0
 
     def outcome(self, state: State, output: Output, **options: Any) -> BuildResult:
-        events: list[Event] = []
+        events = self.events = list[Event]()
         if output.type == "local":
             self.count += 1
             output = output._replace(dest=f"{self.folder}/out{self.count}")
         result = self.build(state, output, report=events.append, **options)
         self.remarks = [event.text for event in events if isinstance(event, Remark)]
-        self.started = sum(isinstance(event, Started) for event in events)
         return result
 
     def forms(self) -> list[tuple[bool, bool]]:
@@ -307,4 +307,33 @@ def test_a_last_copy_that_is_of_no_use_is_passed_over(steps: Steps, all_are_note
 def test_what_goes_wrong_is_told_of_its_step(steps: Steps) -> None:
     with pytest.raises(DefinitionError, match='"/none": not found'):
         steps.ran(scratch().copy(local(), "none", "/"))
+    (ended,) = (e for e in steps.events if isinstance(e, Completed) and e.error)
+    assert '"/none": not found' in ended.error and not ended.cancelled
     assert steps.names("ingest") == [] and steps.forms() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "cancelled"), [(Cancelled("x"), "x", True), (KeyError(), "KeyError", False)]
+)
+def test_how_a_step_ended_is_told(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, cancelled: bool
+) -> None:
+    def fails(self: FileRunner, *args: Any, **named: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(FileRunner, "run", fails)
+    with pytest.raises(type(error)):
+        steps.ran(COPY)
+    (ended,) = (e for e in steps.events if isinstance(e, Completed) and e.error)
+    assert (ended.error, ended.cancelled) == (said, cancelled)
+
+
+def test_each_step_is_told_once_and_explained(steps: Steps) -> None:
+    """What its key was made of is kept, for the day on which it is another one."""
+    steps.ran(COPY.mkdir("/d"))
+    kinds = [type(e) for e in steps.events if isinstance(e, Started | Completed)]
+    assert kinds == [Started, Completed] * 3  # The context is one, too.
+    assert not any(e.cached or e.error for e in steps.events if isinstance(e, Completed))
+    canonical = {key for (key,) in steps.rows("SELECT canonical FROM records")}
+    assert canonical == {key for (key,) in steps.rows("SELECT key FROM key_parts")}
+    assert len(canonical) == 2
