@@ -140,14 +140,21 @@ def _zstd(level: int, threads: int) -> Any:
 
 
 def deflater(level: int) -> "Deflater":
-    """What deflates at a level of gzip."""
+    """What deflates at a level of gzip.
+
+    ISA-L hashes with what the processor has, so its bytes differ: at levels 1 and 2 between arm64,
+    x86-64 with SSE4.2 and x86-64 without; at its level 3 also between AVX2 and AVX-512, for which 2
+    stands in here. What it makes of a sample tells the kinds apart.
+    """
     from minibuild.layer.gzip_writer import Deflater
 
     if 1 <= level <= 3:
         import isal
         from isal import isal_zlib
 
-        return Deflater(level, isal_zlib, f"isal {isal.__version__} {isal.ISAL_VERSION}")
+        level = min(level, 2)
+        kind = isal_zlib.crc32(isal_zlib.compress(b"%d" % 7**1000, level))
+        return Deflater(level, isal_zlib, f"isal {isal.__version__} {isal.ISAL_VERSION} {kind}")
     import zlib
 
     return Deflater(level, zlib, f"zlib {zlib.ZLIB_RUNTIME_VERSION}")

@@ -72,6 +72,20 @@ def test_the_bytes_are_those_of_block_after_block(level: int, sizes: list[int]) 
     assert gzip.decompress(made) == whole
 
 
+def test_isal_at_levels_whose_bytes_differ_between_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its third has others with AVX2 than with AVX-512; blocks of another kind of processor have
+    other keys."""
+    data = memoryview(text(200_000))
+    second, third = (deflater(level).compress(data, b"", last=True) for level in (2, 3))
+    assert second == third != deflater(1).compress(data, b"", last=True)
+    here = deflater(1).name
+    assert here == deflater(1).name
+    monkeypatch.setattr("isal.isal_zlib.compress", lambda data, level: b"of another processor")
+    assert deflater(1).name != here
+
+
 def test_zlib_has_its_usual_settings() -> None:
     """What any other program would get from zlib at this level."""
     data = text(200_000)
