@@ -55,7 +55,7 @@ def encode_exec(
     cache_namespace: str,
 ) -> EncodedExec:
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
-    numbers, caps = OpInputs(), _caps(exec_op)
+    numbers, caps = OpInputs(), _caps(exec_op, vertex.note)
     root = {
         "input": numbers.index(inputs[0]),
         "dest": "/",
@@ -194,12 +194,13 @@ def _owned_seed(
     return definition.append("file", {"actions": [action]}, inputs, note, caps=["file.base"])
 
 
-def _caps(exec_op: op.Exec) -> set[str]:
+def _caps(exec_op: op.Exec, note: Note) -> set[str]:
     """What a daemon has to understand for this op, whatever its mounts are."""
     wanted = {
         "exec.meta.base": True,
         "exec.meta.setsdefaultpath": True,
         "exec.mount.bind": True,
+        "exec.meta.proxyenv": bool(note.proxy),
         "exec.meta.network": exec_op.network != "default",
         "exec.meta.security": exec_op.security != "sandbox",
         "exec.meta.ulimit": bool(exec_op.ulimits),

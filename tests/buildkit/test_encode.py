@@ -152,11 +152,11 @@ def test_what_a_daemon_has_to_be_capable_of() -> None:
     }
 
 
-def test_a_secret_in_a_variable_needs_secrets_too() -> None:
+def test_a_secret_in_a_variable_and_a_proxy_need_what_a_daemon_has_a_name_for() -> None:
     text = "FROM busybox\nRUN --mount=type=secret,id=a,env=A true\n"
-    made = encode(vertex_of(text, {}), LocalAccess(unique="u"))
+    made = encode(vertex_of(text, {"NO_PROXY": "x"}), LocalAccess(unique="u"))
     caps = {cap for one in made.metadata.values() for cap in one.caps}
-    assert {"exec.secretenv", "exec.mount.secret"} <= caps
+    assert {"exec.secretenv", "exec.mount.secret", "exec.meta.proxyenv"} <= caps <= {*LLB_CAPS}
 
 
 def test_a_folder_of_no_session_is_told_apart_by_a_daemon_that_can() -> None:
