@@ -51,8 +51,10 @@ def empty_config(platform: Platform) -> ImageConfig:
 
 
 def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
-    """The named contexts by the name under which images and stages find them."""
-    return {familiar_name(name).lower(): context for name, context in contexts.items()}
+    """The named contexts by the name under which images and stages find them. None stands in the
+    place of scratch, nor of an image or a stage called context, as in BuildKit."""
+    found = {familiar_name(name).lower(): context for name, context in contexts.items()}
+    return {name: context for name, context in found.items() if name not in (SCRATCH, "context")}
 
 
 def check_name(name: str, span: Span) -> None:

@@ -247,6 +247,15 @@ def test_a_named_context_takes_the_place_of_an_image() -> None:
         assert found == [LocalSource("dir", ("*.o",))]
 
 
+@pytest.mark.parametrize("name", ["scratch", "Scratch", "context"])
+def test_no_context_takes_the_place_of_scratch_and_of_one_called_context(name: str) -> None:
+    text = f"FROM busybox AS {name}\nRUN x\nFROM scratch\nCOPY --from={name} /a /\n"
+    contexts = {name: LocalContext("dir")}
+    assert len(ops(Exec, text, contexts=contexts)) == 1
+    assert ops(LocalSource, text, contexts=contexts) == []
+    assert vertices("FROM scratch\nENV A=1\n", contexts=contexts) == []
+
+
 def test_scratch_is_for_the_platform_of_the_build() -> None:
     assert image("FROM --platform=linux/arm64 scratch\n").platform == AMD64
 
