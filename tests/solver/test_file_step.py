@@ -102,6 +102,12 @@ def test_only_the_forms_that_are_wanted(
     assert steps.names("ingest") == []
 
 
+def test_a_tree_says_on_what_it_stands(steps: Steps) -> None:
+    steps.ran(COPY.copy(local(), "b", "/b2"), TREE)
+    (none, low), (below, top) = steps.rows("SELECT lower, upper FROM diffs ORDER BY id")
+    assert none is None and below == low != top
+
+
 @pytest.mark.parametrize(
     ("compression", "ending"), [("gzip", "+gzip"), ("zstd", "+zstd"), ("uncompressed", ".tar")]
 )
