@@ -31,9 +31,6 @@ PULLS = 4
 
 _CLOSE_S = 1.0
 
-Packed = Callable[[threading.Event | None], Layer | None]
-"""Waits for a layer that is being packed, unless the event is set; None if it came to nothing."""
-
 
 class LostLayer(BuildError):
     """A cache of another machine names a layer that it has not got: the build can do without."""
@@ -48,7 +45,6 @@ class LayerStore(BlobSource):
         self._providers: dict[Digest, BlobSource] = {}
         self._of_caches: dict[Digest, str] = {}
         self._fetches: dict[Digest, BlobFetch] = {}
-        self._begun: dict[int, Packed] = {}
         self._adding = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._slots = threading.Semaphore(PULLS)
@@ -154,22 +150,8 @@ class LayerStore(BlobSource):
         with suppress(FileNotFoundError):
             os.unlink(self._patch_path(key))
 
-    def begin(self, key: int, packed: Packed) -> None:
-        """The patch of a diff is being packed already, and `packed` waits for its layer."""
-        self._begun[key] = packed
-
-    def is_begun(self, key: int) -> bool:
-        """Whether the patch of a diff is being packed, and its layer was not asked for yet."""
-        return key in self._begun
-
-    def pack_patch(
-        self, key: int, patch: "LayerPatch", compression: Compression, level: int | None
-    ) -> Layer:
-        """Write the layer of a diff, which its patch says, into the content store; or wait for it,
-        if that was begun."""
-        begun = self._begun.pop(key, None)
-        if begun is not None and (made := begun(self._cancelled)) is not None:
-            return made
+    def pack_patch(self, patch: "LayerPatch", compression: Compression, level: int | None) -> Layer:
+        """Write the layer that a patch describes into the content store."""
         return patch.pack(self._content, compression, level, self._cancelled)
 
     def _patch_path(self, key: int) -> str:

@@ -125,7 +125,7 @@ class Materialiser:
         patch = self._layers.patch(row.key)
         if patch is not None:
             try:
-                return self._layers.pack_patch(row.key, patch, compression, level)
+                return self._layers.pack_patch(patch, compression, level)
             except ImageError as error:
                 if row.upper is None:
                     raise StoreError(f"a layer is damaged: {error}", hint=_HINT) from error

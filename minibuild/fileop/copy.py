@@ -118,7 +118,7 @@ def _writer(
         from minibuild.layer.patch import PatchWriter
 
         assert job.earlier.layer is not None
-        return PatchWriter(job.earlier.patch, job.earlier.layer, job.earlier.taker)
+        return PatchWriter(job.earlier.patch, job.earlier.layer)
     # The like of it may have been packed before, and will be again with little changed.
     known = StoredBlocks(content.blobs_path)
     return LayerWriter(content, job.compression, job.level, known, cancelled)

@@ -38,7 +38,6 @@ from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
-from minibuild.layer.pieces import PieceTaker
 from minibuild.layer.tar_format import TarSpan
 from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import join, lstat, parents
@@ -48,13 +47,12 @@ from minibuild.startup.tuples import NamedTuple
 
 class Earlier(NamedTuple):
     """What came of the last copy: its table, and its layer if the new one is to be a patch of that,
-    in the file `patch`, which the `taker` may pack meanwhile. `look` is what was seen of the
-    sources since, if the copy stands on the very same."""
+    in the file `patch`. `look` is what was seen of the sources since, if the copy stands on the
+    very same."""
 
     inventory: str
     layer: Layer | LayerPatch | None = None
     patch: str = ""
-    taker: PieceTaker | None = None
     look: SourceLook | None = None
 
 

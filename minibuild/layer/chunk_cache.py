@@ -79,9 +79,6 @@ class StoredBlocks:
         """
         with self._lock:
             run = self._runs[-1] if self._runs else None
-            if run is not None and (run.end, run.shift) == (start, place - start):
-                run.end += count
-                return
             if run is not None and run.end - run.start < BLOCK_BYTES:
                 self._runs.pop()  # It is of no use.
             self._runs.append(_Run(start, start + count, place - start))

@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from binascii import crc32
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from struct import Struct
 from typing import Self
@@ -22,13 +22,12 @@ from minibuild.digest import DiffID, Digest, Hash
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer, remember
-from minibuild.layer.pieces import PatchPiece, PieceTaker
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import TarSpan, padding
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux.contents import write_all
 from minibuild.linux.descriptors import closing_fd
-from minibuild.oci.content import BlobFolder, BlobSource, ContentStore
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.startup.tuples import NamedTuple
 
@@ -40,6 +39,14 @@ _READ = os.O_RDONLY | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _CHUNK_BYTES = 1 << 20
 _ANY_LENGTH = 1 << 62
+
+
+class PatchPiece(NamedTuple):
+    """Bytes of the tar: a place in the tar of the layer below or, if `new`, in the patch."""
+
+    new: bool
+    start: int
+    end: int
 
 
 class LayerPatch(NamedTuple):
@@ -66,41 +73,25 @@ class LayerPatch(NamedTuple):
         level: int | None = None,
         cancelled: threading.Event | None = None,
     ) -> Layer:
-        """Write the layer into the content store. Raises `ImageError` if the one below is
-        damaged."""
-        with open(self.path, "rb") as file:
-            what = (self.pieces, file.fileno(), self.layer)
-            made = pack_pieces(*what, content, compression, level, cancelled)
+        """Write the layer into the content store. Raises `ImageError` if the one below is damaged;
+        then nothing is left."""
+        known = StoredBlocks(content.blobs_path, self.layer.digest)
+        with (
+            open(self.path, "rb") as file,
+            LayerWriter(content, compression, level, known, cancelled) as writer,
+        ):
+            with _TarPieces(self.layer, cancelled) as tar:
+                for new, start, end in self.pieces:
+                    if not new:
+                        known.repeats(writer.position, start, end - start)
+                        tar.copy((start, end), writer.write)
+                        continue
+                    for at in range(start, end, _CHUNK_BYTES):
+                        writer.write(os.pread(file.fileno(), min(_CHUNK_BYTES, end - at), at))
+                tar.finish()
+            made = writer.commit()
         remember(content, made)
         return made
-
-
-def pack_pieces(
-    pieces: Iterable[PatchPiece],
-    new_fd: int,
-    layer: Layer,
-    content: BlobFolder,
-    compression: Compression,
-    level: int | None,
-    cancelled: threading.Event | None = None,
-) -> Layer:
-    """Write the layer that consists of pieces of the tar of `layer` and of the file `new_fd`.
-
-    They are taken one by one, so what makes them may still be at it. Raises `ImageError` if the
-    layer is damaged, and what the pieces raise; then nothing is left.
-    """
-    known = StoredBlocks(content.blobs_path, layer.digest)
-    with LayerWriter(content, compression, level, known, cancelled) as writer:
-        with _TarPieces(layer, cancelled) as tar:
-            for new, start, end in pieces:
-                if not new:
-                    known.repeats(writer.position, start, end - start)
-                    tar.copy((start, end), writer.write)
-                    continue
-                for at in range(start, end, _CHUNK_BYTES):
-                    writer.write(os.pread(new_fd, min(_CHUNK_BYTES, end - at), at))
-            tar.finish()
-        return writer.commit()
 
 
 def read_patch(path: str, source: BlobSource) -> LayerPatch:
@@ -178,17 +169,10 @@ class _TarPieces:
 
 class PatchWriter:
     """Writes a patch of `last`, a layer or a patch of one, to `path`. Takes what a `LayerWriter`
-    does, and pieces of the last tar. Use it in a `with`; without `commit` nothing is left.
+    does, and pieces of the last tar. Use it in a `with`; without `commit` nothing is left."""
 
-    A `taker` has the pieces meanwhile, about one for each MiB of the tar."""
-
-    def __init__(
-        self, path: str, last: Layer | LayerPatch, taker: PieceTaker | None = None
-    ) -> None:
+    def __init__(self, path: str, last: Layer | LayerPatch) -> None:
         self._path = path
-        self._taker = taker
-        self._taken, self._next_at = 0, _ANY_LENGTH if taker is None else _CHUNK_BYTES
-        """How many pieces the taker has, and the position at which it gets the next ones."""
         self._whole = False
         if isinstance(last, Layer):
             last = LayerPatch("", last, (PatchPiece(False, 0, _ANY_LENGTH),))
@@ -212,8 +196,6 @@ class PatchWriter:
             self._run_start = start
         self._run_end = end
         self.position += end - start
-        if self.position >= self._next_at:
-            self._tell()
 
     def _end_run(self) -> None:
         start, end = self._run_start, self._run_end
@@ -239,20 +221,12 @@ class PatchWriter:
             self._append(os.pread(self._last_fd, min(_CHUNK_BYTES, at + count - start), start))
 
     def _note(self, new: bool, start: int, count: int) -> None:
-        if len(self._pieces) > self._taken:
+        if self._pieces:
             before = self._pieces[-1]
             if before.new == new and before.end == start:
                 self._pieces[-1] = PatchPiece(new, before.start, start + count)
                 return
         self._pieces.append(PatchPiece(new, start, start + count))
-
-    def _tell(self) -> None:
-        """Bring the pieces up to date, and give the new ones to the taker."""
-        self._end_run()
-        if self._taker is not None:
-            self._flush()
-            self._taker.take(self._pieces[self._taken :])
-            self._taken, self._next_at = len(self._pieces), self.position + _CHUNK_BYTES
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes that are new."""
@@ -261,8 +235,6 @@ class PatchWriter:
         self._end_run()
         self._append(data)
         self.position += len(data)
-        if self.position >= self._next_at:
-            self._tell()
 
     def _append(self, data: bytes | memoryview) -> None:
         self._note(True, self._flushed + len(self._buffer), len(data))
@@ -294,23 +266,19 @@ class PatchWriter:
 
     def commit(self) -> None:
         """End the patch and keep its file."""
-        self._tell()
+        self._end_run()
         layer = self._last.layer
         names = (layer.diff_id, layer.digest, layer.media_type, layer.size)
         table = json.dumps((*names, self._pieces)).encode()
         self._buffer += table + _TAIL.pack(len(table), crc32(table), _MAGIC)
         self._flush()
         self._whole = True
-        if self._taker is not None:
-            self._taker.end()
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             if self._last.path:
                 self._last_fd = opened.enter_context(closing_fd(os.open(self._last.path, _READ)))
             self._fd = opened.enter_context(closing_fd(os.open(self._path, _NEW, 0o600)))
-            if self._taker is not None:
-                self._taker.begin(self._fd)
             self._opened = opened.pop_all()
         return self
 

@@ -59,26 +59,12 @@ class Caller:
         Once `cancelled` is set, `stop` is called, and the answer is waited for all the same;
         without it `Cancelled` is raised at once. Raises `Gone` if the other process ends.
         """
-        self.begin(value, files)
-        return self.answer(on_event=on_event, cancelled=cancelled, stop=stop)
+        import select
 
-    def begin(self, value: object, files: Sequence[int] = ()) -> None:
-        """Make a call whose `answer` is asked for later. Raises `Gone`."""
         try:
             _send(self._channel, _CALL, value, files)
         except OSError as error:
             raise Gone from error
-
-    def answer(
-        self,
-        *,
-        on_event: Callable[[Any], None],
-        cancelled: "threading.Event | None" = None,
-        stop: Callable[[], None] | None = None,
-    ) -> Any:
-        """The answer to a call that was begun: see `call`."""
-        import select
-
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
         told = False

@@ -10,7 +10,7 @@ Read next: `copy_server`, `fileop.share`.
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minibuild.oci.content import ContentStore
@@ -20,11 +20,7 @@ if TYPE_CHECKING:  # A build may only run steps.
     from minibuild.fileop.api import Progress
     from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places
     from minibuild.fileop.share import Share
-    from minibuild.layer.layer import Layer
-    from minibuild.layer.patch import LayerPatch
     from minibuild.solver.copy_server import CopyServer
-    from minibuild.solver.layers import Packing
-    from minibuild.solver.pack_ahead import PackingAhead
 
 _MAX_SERVERS = 3
 
@@ -91,23 +87,6 @@ class Copiers:
             return server.do(job, places, content, hooks)
         finally:
             self._give_back(server)
-
-    def pack_ahead(
-        self, last: "Layer | LayerPatch | None", packing: "Packing | None", content: ContentStore
-    ) -> "AbstractContextManager[PackingAhead | None]":
-        """Have a server pack a patch of the last layer while it is written in the `with` block;
-        None if none has time, or there is nothing to pack."""
-        from minibuild.layer.patch import LayerPatch
-        from minibuild.solver.pack_ahead import PackingAhead
-
-        layer = last.layer if isinstance(last, LayerPatch) else last
-        if layer is None or packing is None or not content.has(layer.digest, layer.size):
-            return nullcontext()
-        with self._changed:
-            if not self._idle:
-                return nullcontext()
-            server = self._idle.pop()
-        return PackingAhead(server, layer, packing, content, self._give_back)
 
     def _take_all(self) -> "list[CopyServer]":
         """This process and all servers, if none of them has a job; else nothing."""

@@ -1,9 +1,8 @@
-"""The copy server: a process beside this one that copies files, or packs a patch.
+"""The copy server: a process beside this one that copies files.
 
-Comes in: a `CopyJob`, and open directories, over a channel; or a patch that is still written
-(`pack_ahead`). Goes out: what became of it. Between two system calls for a small file the
-interpreter is busy, and it has one lock: threads that copy side by side only take it from each
-other. A process has a lock of its own.
+Comes in: a `CopyJob`, and open directories, over a channel. Goes out: what became of it. Between
+two system calls for a small file the interpreter is busy, and it has one lock: threads that copy
+side by side only take it from each other. A process has a lock of its own.
 
 It is forked while this process has one thread, with all modules loaded, and lives as long as the
 build. It knows directories only as descriptors, so it does not matter who mounted them, and it
@@ -14,30 +13,19 @@ dies, the kernel kills it. Read next: `fileop.copy`, `linux.rpc`.
 import gc
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
-from minibuild.layer.layer import Layer
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone
 from minibuild.oci.content import BlobFolder, ContentStore
-from minibuild.solver.layers import Packing
 from minibuild.startup.tuples import NamedTuple
 
 MAX_DIRECTORIES = MAX_FILES
-
-
-class _PackOrder(NamedTuple):
-    """A patch of `layer` to pack, as it crosses over. The source of the layer is also where the new
-    one goes."""
-
-    layer: Layer
-    packing: Packing
 
 
 class _CopyOrder(NamedTuple):
@@ -110,47 +98,27 @@ class CopyServer:
             if hooks.progress is not None:
                 hooks.progress(*event)
 
-        with self._tidy("copying files"):
+        try:
             result = self._caller.call(
                 order, directories, on_event=progress, cancelled=hooks.cancelled
             )
-        assert isinstance(result, CopyResult)
-        return result._replace(layer=result.layer and _ours(result.layer, content))
-
-    def begin_packing(
-        self, layer: Layer, packing: Packing, content: ContentStore, files: Sequence[int]
-    ) -> None:
-        """Have a patch of `layer` packed. The files: the pipe with its pieces, and its new bytes.
-        `packed` waits for it. Raises `HostError` if the server died."""
-        self._making = content.store.ingest_path()
-        layer = layer._replace(source=BlobFolder(content.blobs_path, self._making))
-        with self._tidy("packing a layer"):
-            self._caller.begin(_PackOrder(layer, packing), files)
-
-    def packed(self, content: ContentStore, cancelled: threading.Event | None) -> Layer:
-        """The layer whose packing was begun, as a blob in `content`. Raises what
-        `layer.patch.pack_pieces` raises, and `HostError` if the server dies."""
-        with self._tidy("packing a layer"):
-            made = self._caller.answer(on_event=lambda _: None, cancelled=cancelled)
-        assert isinstance(made, Layer)
-        return _ours(made, content)
-
-    @contextmanager
-    def _tidy(self, doing: str) -> Iterator[None]:
-        """After an error nothing is left: a server that may be at it still is closed."""
-        try:
-            yield
         except BaseException as error:
+            # Nothing is left: a server that may be at it still is closed.
             if os.path.exists(self._making) or isinstance(error, Cancelled | Gone):
                 self.close()
             if isinstance(error, Cancelled):
-                raise Cancelled(f"cancelled while {doing}") from error
+                raise Cancelled("cancelled while copying files") from error
             if isinstance(error, Gone):
                 raise HostError(
-                    f"the process that is {doing} died",
+                    "the process that is copying files died",
                     hint="was it killed, or out of memory? See `dmesg`",
                 ) from error
             raise
+        assert isinstance(result, CopyResult)
+        if result.layer is None:
+            return result
+        content.trust(result.layer.digest)
+        return result._replace(layer=result.layer._replace(source=content))
 
     def close(self) -> None:
         """Stop it, whatever it does."""
@@ -162,12 +130,6 @@ class CopyServer:
                 os.waitpid(pid, 0)
             with suppress(FileNotFoundError):
                 os.unlink(self._making)
-
-
-def _ours(layer: Layer, content: ContentStore) -> Layer:
-    """A layer that was made in another process."""
-    content.trust(layer.digest)
-    return layer._replace(source=content)
 
 
 # --- The other process ----------------------------------------------------------------------------
@@ -197,10 +159,7 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
 def _serve(callee: Callee, call: Call) -> None:
     """Do one job."""
     try:
-        if isinstance(call.value, _CopyOrder):
-            result: CopyResult | Layer = _copy(callee, call.value, call.files)
-        else:
-            result = _pack(call.value, *call.files)
+        result = _copy(callee, call.value, call.files)
     except Exception as error:
         callee.error(error)
     else:
@@ -214,12 +173,3 @@ def _copy(callee: Callee, order: _CopyOrder, files: list[int]) -> CopyResult:
     blobs = BlobFolder(order.blobs, order.making)
     hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
     return copy(order.job, places, blobs, hooks)
-
-
-def _pack(order: _PackOrder, pipe: int, new_fd: int) -> Layer:
-    from minibuild.layer.patch import pack_pieces
-    from minibuild.layer.pieces import received
-
-    (layer, (compression, level, _)), blobs = order, order.layer.source
-    assert isinstance(blobs, BlobFolder)
-    return pack_pieces(received(pipe), new_fd, layer, blobs, compression, level)

@@ -70,19 +70,12 @@ class FileRunner:
     def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
-            packing = None
-            if work.ready.vertex.digest in self._plan.layered:
-                packing = self._plan.packing  # An output waits for the layer.
+            packed = work.ready.vertex.digest in self._plan.layered  # An output waits for it.
             patch = self._build.worker.store.ingest_path()
-            earlier = begin(last, work.look, patch, packed=packing is not None)
-            content = self._build.worker.content
-            with self._copiers.pack_ahead(earlier.layer, packing, content) as ahead:
-                earlier = earlier._replace(taker=ahead)
-                key, result = self._make(work._replace(last=last, earlier=earlier))
+            earlier = begin(last, work.look, patch, packed=packed)
+            key, result = self._make(work._replace(last=last, earlier=earlier))
         except Unplannable:
             return None
-        if ahead is not None and result.patched:
-            self._build.worker.layers.begin(key, ahead.layer)
         if result.kept:
             kept = f"{result.kept:,} file{'' if result.kept == 1 else 's'}"
             self._build.progress(work.ready.vertex.digest).remark(f"{kept} kept of the last copy")

@@ -27,9 +27,6 @@ _MOST_NEW = 1 / 8
 _SMALL_BYTES = 16 << 10
 """What is decompressed in the time of opening a file. Larger files are better read again."""
 
-_LONG_BYTES = 8 << 20
-"""A layer that takes so much longer to pack than a process to start that one is worth it."""
-
 
 class LastCopy(NamedTuple):
     """What there is of the last copy. `tree` is None if no snapshot can stand on it. `same_base`:
@@ -74,14 +71,6 @@ def begin(last: LastCopy, look: SourceLook | None, patch: str, *, packed: bool) 
     if last.layer is None or (packed and average_bytes(last.inventory) >= _SMALL_BYTES):
         return begun
     return begun._replace(layer=last.layer, patch=patch)
-
-
-def takes_long(worker: Worker, result: Result) -> bool:
-    """Whether the layer of the copy with this result takes long to pack, with little changed."""
-    row = worker.diffs.get(result[-1])
-    patch = None if row.layer else worker.layers.patch(row.key)
-    layer = patch.layer if patch else row.layer
-    return layer is not None and layer.size >= _LONG_BYTES
 
 
 def keep_table(

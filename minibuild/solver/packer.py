@@ -3,8 +3,7 @@
 Comes in: diffs, as steps make them. Goes out: nothing but layers in the store, which the export
 then finds. A step waits for its process most of the time, and hashing and compression do not hold
 the interpreter lock, so one thread beside the steps costs them little; several would. What has not
-been begun when the last step is done is left to the export, which has more threads. A layer that
-another process packs is begun from the start (`pack_ahead`).
+been begun when the last step is done is left to the export, which has more threads.
 Read next: `cache.materialise`.
 """
 
@@ -49,11 +48,10 @@ class Packer:
                     self._thread = thread
 
     def stop(self) -> None:
-        """Leave what has not been begun, and wait for the layers in the making."""
-        is_begun = self._build.worker.layers.is_begun
+        """Leave what has not been begun, and wait for the layer in the making."""
         with self._changed:
             self._stopped = True
-            self._waiting = deque(filter(is_begun, self._waiting))
+            self._waiting.clear()
             self._changed.notify()
         if self._thread is None:
             return

@@ -195,7 +195,7 @@ class Solver:
         copiers = Copiers()
         stack.callback(copiers.close)
         plan, known, done = plan_layers(), self.reached(), self._reached[-1]
-        busy = processes_for(left, waiting, known, plan, self._build, self._lookup)
+        busy = processes_for(left, waiting, known, plan, self._build)
         copiers.start_servers(self._jobs, busy)
         steps = Steps(self._build, self._sources, self._lookup, plan, copiers, Starts(left, done))
         stack.callback(steps.close)

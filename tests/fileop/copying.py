@@ -10,7 +10,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,9 +30,6 @@ from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, read_patch
 from minibuild.oci.content import ContentStore
-from minibuild.solver.copy_server import CopyServer
-from minibuild.solver.layers import Packing
-from minibuild.solver.pack_ahead import PackingAhead
 from tests.fileop.trees import ME, make, opened, paths
 
 OLD_NS = 1_600_000_000_000_000_000
@@ -85,10 +82,9 @@ class Copying:
         self.source = make(str(top / "source"), {})
         self.base = ""
         self.content = content
-        self.made = self.packed = self.kept = self.looked = 0
+        self.made = self.kept = self.looked = 0
         self.changed: list[str] = []
         self.seen = SourceLook()
-        self.server: CopyServer | None = None
         self.after_look: Callable[[], object] = lambda: None
         self.told: list[tuple[int, int]] = []
         self._top = top
@@ -126,27 +122,20 @@ class Copying:
             source = SourceTree(source_fd, self._ignore, local=True)
             base = base_fd if self.base else None
             places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
-            with self._ahead(last) as ahead:
-                earlier = Earlier(last.table, last.layer, patch, ahead) if last else None
-                if last and earlier and looked:
-                    self.seen = self.look(copy, source)
-                    earlier = earlier._replace(look=self.seen)
-                    self.looked += self.seen.top is not None
-                    self.after_look()
-                form: Form = "tree" if last and last.layer is None else self._form
-                job = CopyJob((copy, *then), form, "uncompressed", inventory=table, earlier=earlier)
-                hooks = Hooks(lambda *counts: self.told.append(counts))
-                with self._noting_changes():
-                    done = do(job, places, self.content, hooks)
+            earlier = Earlier(last.table, last.layer, patch) if last else None
+            if last and earlier and looked:
+                self.seen = self.look(copy, source)
+                earlier = earlier._replace(look=self.seen)
+                self.looked += self.seen.top is not None
+                self.after_look()
+            form: Form = "tree" if last and last.layer is None else self._form
+            job = CopyJob((copy, *then), form, "uncompressed", inventory=table, earlier=earlier)
+            hooks = Hooks(lambda *counts: self.told.append(counts))
+            with self._noting_changes():
+                done = do(job, places, self.content, hooks)
         self.kept = done.kept
         layer = read_patch(patch, self.content) if done.patched else done.layer
-        copied = Copied(layer, root, table, done.newest_ns)
-        if ahead is not None and done.patched:
-            packed = ahead.layer()
-            assert packed is not None
-            assert Path(self.content.path(packed.digest)).read_bytes() == self.tar(copied)
-            self.packed += 1
-        return copied
+        return Copied(layer, root, table, done.newest_ns)
 
     @contextmanager
     def _noting_changes(self) -> Iterator[None]:
@@ -164,14 +153,6 @@ class Copying:
         look = SourceLook()
         content_digests(copy, source, DigestCache(self.content.store.db), look=look)
         return look
-
-    def _ahead(self, last: Copied | None) -> AbstractContextManager[PackingAhead | None]:
-        """What packs a patch of the last layer meanwhile, if there is a server for it."""
-        if self.server is None or last is None or last.layer is None:
-            return nullcontext()
-        layer = last.layer.layer if isinstance(last.layer, LayerPatch) else last.layer
-        packing = Packing("uncompressed")
-        return PackingAhead(self.server, layer, packing, self.content, lambda _: None)
 
     def tar(self, copied: Copied) -> bytes | None:
         found = copied.layer

@@ -4,15 +4,13 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from minibuild.errors import Cancelled, ImageError, StoreError
 from minibuild.layer.layer import Layer, layers_of
-from minibuild.layer.patch import LayerPatch, PatchWriter, read_patch
-from minibuild.layer.pieces import PatchPiece, received, send, send_end
+from minibuild.layer.patch import LayerPatch, PatchPiece, PatchWriter, read_patch
 from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -135,69 +133,6 @@ def test_a_patch_of_large_pieces(tmp_path: Path, content: ContentStore, old: Lay
     assert _tar(second, content) == large[5:] + OLD[:9] + b"x"
 
 
-class _Taker:
-    """Reads what it gets at once, as another process does."""
-
-    def __init__(self) -> None:
-        self.fd = -1
-        self.pieces: list[PatchPiece] = []
-        self.new = b""
-        self.counts: list[int] = []
-        self.is_whole = False
-
-    def begin(self, fd: int) -> None:
-        self.fd = fd
-
-    def take(self, pieces: Sequence[PatchPiece]) -> None:
-        self.counts.append(len(pieces))
-        self.pieces += pieces
-        for new, start, end in pieces:
-            self.new += os.pread(self.fd, end - start, start) if new else b""
-
-    def end(self) -> None:
-        self.is_whole = True
-
-
-def test_a_patch_is_taken_while_it_is_written(
-    tmp_path: Path, content: ContentStore, old: Layer
-) -> None:
-    """All pieces of each MiB at once, with the bytes of those that are new: not all of a MiB."""
-    half, taker = (bytes(range(256)) * 2048)[:-1], _Taker()
-    with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
-        for begin in range(4):
-            writer.write(half)
-            writer.repeat((begin * 10, begin * 10 + 5))
-        assert taker.counts == [3, 4]  # As soon as there is a piece behind a MiB.
-        assert not taker.is_whole
-        writer.commit()
-        assert (taker.counts, taker.is_whole) == ([3, 4, 1], True)
-    patch = read_patch(str(tmp_path / "p"), content)
-    assert (tuple(taker.pieces), taker.new) == (patch.pieces, half * 4)
-    parts = (half + OLD[begin * 10 : begin * 10 + 5] for begin in range(4))
-    assert _tar(patch, content) == b"".join(parts)
-
-
-def test_what_is_long_is_told_of_at_once(tmp_path: Path, large: Layer) -> None:
-    taker = _Taker()
-    with PatchWriter(str(tmp_path / "p"), large, taker) as writer:
-        writer.repeat((0, (1 << 20) - 1))
-        assert taker.pieces == []
-        writer.repeat(((1 << 20) - 1, 1 << 20))
-        assert taker.pieces == [PatchPiece(False, 0, 1 << 20)]
-        writer.commit()
-
-
-def test_a_piece_that_was_taken_does_not_grow(tmp_path: Path, old: Layer) -> None:
-    """What is written next is a piece of its own, although it comes right after it."""
-    taker = _Taker()
-    with PatchWriter(str(tmp_path / "p"), old, taker) as writer:
-        for size in (1 << 20, 10, 1 << 20, 1, 1):
-            writer.write(bytes(size))
-        assert [piece.end - piece.start for piece in taker.pieces] == [1 << 20, (1 << 20) + 10]
-        writer.commit()
-    assert taker.pieces[-1].end - taker.pieces[-1].start == 2
-
-
 @pytest.mark.parametrize("size", [0, 1, 512, 513, 3 << 20])
 def test_a_file_in_a_patch(tmp_path: Path, content: ContentStore, old: Layer, size: int) -> None:
     """As in a layer: its data and zeros up to the next block; a copy and a digest of the data."""
@@ -275,36 +210,3 @@ def test_a_patch_that_is_too_short_or_damaged(
         with pytest.raises(StoreError, match="is damaged"):
             read_patch(str(tmp_path / "p1"), content)
     assert not os.listdir(content.store.path("ingest"))
-
-
-@pytest.mark.parametrize("cut", [0, 1, 17, 33])
-def test_pieces_go_through_a_pipe(cut: int) -> None:
-    """An end before the last record is an error, also in the middle of one."""
-    pieces = [PatchPiece(False, 0, 1 << 40), PatchPiece(True, 0, 5), PatchPiece(False, 7, 8)]
-    ours, theirs = os.pipe()
-    send(theirs, pieces[:1])
-    send(theirs, pieces[1:])
-    send_end(theirs)
-    os.close(theirs)
-    whole = os.read(ours, 4096)
-    os.close(ours)
-    ours, theirs = os.pipe()
-    os.write(theirs, whole[: len(whole) - cut])
-    os.close(theirs)
-    got = received(ours)
-    missing = -(-cut // 17)
-    assert [next(got) for _ in range(min(3, 4 - missing))] == pieces[: min(3, 4 - missing)]
-    if cut:
-        with pytest.raises(ImageError, match="given up"):
-            next(got)
-    else:
-        assert next(got, None) is None
-    os.close(ours)
-
-
-def test_a_pipe_that_nothing_reads_any_more() -> None:
-    """Whoever writes goes on: the patch is packed later."""
-    ours, theirs = os.pipe()
-    os.close(ours)
-    send(theirs, [PatchPiece(False, 0, 1)])
-    os.close(theirs)

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibuild.layer.gzip_writer import GzipWriter
-from minibuild.layer.patch import pack_pieces, read_patch
-from minibuild.layer.pieces import PatchPiece
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
 from tests.layer.blocks import CHANGED, EDITS, FILES, Edits, edited, new_store, pack, patched
@@ -50,29 +48,6 @@ def test_keys_of_what_is_repeated_are_known(
     keys.clear()
     assert patched(content, tmp_path / "p2", old, files, changed) == made
     assert len(keys) >= many - 1, "nothing says where blocks begin"
-
-
-def test_what_is_repeated_in_parts_is_one_run(
-    store: Store, tmp_path: Path, keys: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the packer hears of it while the patch is written."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    content = ContentStore(store)
-    old = pack(content, FILES)
-    made = patched(content, tmp_path / "p", old, FILES, CHANGED)
-    patch = read_patch(str(tmp_path / "p"), content)
-    parts = [
-        PatchPiece(new, at, min(at + 300_000, end))
-        for new, start, end in patch.pieces
-        for at in range(start, end, 300_000)
-    ]
-    for name in os.listdir(store.path("blocks")):  # Nothing is known but for the last layer.
-        if name != old.digest.partition(":")[2]:
-            os.unlink(store.path("blocks", name))
-    keys.clear()
-    with open(tmp_path / "p", "rb") as file:
-        assert pack_pieces(parts, file.fileno(), old, content, "gzip", None) == made
-    assert len(parts) > 20 and len(keys) <= 3
 
 
 @settings(max_examples=15, deadline=None)

@@ -16,10 +16,6 @@ class Materialiser:
         self.first = threading.Event()
         self.go = threading.Semaphore(0)
         self.packed = threading.Semaphore(0)
-        self.elsewhere: set[int] = set()
-
-    def is_begun(self, key: int) -> bool:
-        return key in self.elsewhere
 
     def layer(self, key: int, compression: str, level: int | None) -> None:
         assert (compression, level) == ("zstd", 3)
@@ -33,8 +29,7 @@ class Materialiser:
 
 class Bench:
     def __init__(self) -> None:
-        self.materialiser = self.layers = Materialiser()
-        self.worker = self
+        self.materialiser = Materialiser()
         self.cancelled = threading.Event()
 
 
@@ -60,20 +55,6 @@ def test_what_has_not_begun_is_left() -> None:
     stopping.join(PATIENCE_S)
     assert not stopping.is_alive() and bench.materialiser.begun[:1] == [1]
     assert 3 not in bench.materialiser.begun
-
-
-def test_what_another_process_has_begun_is_not_left() -> None:
-    made, bench = packer()
-    bench.materialiser.elsewhere = {3, 4}
-    for key in (1, 2, 3, 4):
-        made.add(DiffKey(key))
-    assert bench.materialiser.first.wait(PATIENCE_S)
-    stopping = threading.Thread(target=made.stop)
-    stopping.start()
-    assert comes(lambda: made._stopped)
-    bench.materialiser.go.release(4)
-    stopping.join(PATIENCE_S)
-    assert bench.materialiser.begun[-2:] == [3, 4] and 2 not in bench.materialiser.begun[1:-2]
 
 
 def test_all_are_packed_in_order() -> None:
