@@ -8,18 +8,17 @@ package.json.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from minibuild.errors import ImageError
-from minibuild.linux.beneath import open_beneath
+from minibuild.linux.beneath import open_beneath, read_plain
+from minibuild.linux.descriptors import closing_fd
 from minibuild.oci.document import parse_document
 from minibuild.startup.tuples import NamedTuple
 
 _MAX_BYTES = 64 << 20
 _RPM = ("usr/lib/sysimage/rpm", "var/lib/rpm")
-_READ = os.O_RDONLY | os.O_NONBLOCK
 
 
 class Package(NamedTuple):
@@ -59,24 +58,17 @@ def find_packages(tree_fd: int) -> FoundPackages:
 def _read(tree_fd: int, path: str) -> str:
     """The text of a regular file of the tree; "" if it is none, or is missing."""
     try:
-        fd = open_beneath(tree_fd, path, _READ)
+        return (read_plain(tree_fd, path, _MAX_BYTES) or b"").decode("utf-8", "replace")
     except OSError:
         return ""
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return ""
-        return file.read(_MAX_BYTES).decode("utf-8", "replace")
 
 
 def _names(tree_fd: int, path: str) -> list[str]:
     try:
-        fd = open_beneath(tree_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+        with closing_fd(open_beneath(tree_fd, path, os.O_RDONLY | os.O_DIRECTORY)) as fd:
+            return sorted(os.listdir(fd))
     except OSError:
         return []
-    try:
-        return sorted(os.listdir(fd))
-    finally:
-        os.close(fd)
 
 
 def _release(tree_fd: int) -> dict[str, str]:

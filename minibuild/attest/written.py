@@ -8,18 +8,16 @@ Rules: moby/buildkit `exporter/attestation`. Read next: `statement`.
 
 import os
 import posixpath
-import stat
 from collections.abc import Iterator
 
 from minibuild.attest.statement import Predicate
 from minibuild.errors import DefinitionError, os_errors_as
 from minibuild.graph.frontend import StepAttestation
-from minibuild.linux.beneath import open_beneath
+from minibuild.linux.beneath import open_beneath, read_plain
 from minibuild.linux.descriptors import closing_fd
 from minibuild.oci.document import parse_document, parse_value
 
 _MAX_BYTES = 40 << 20
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a fifo must not wait for a writer
 _OURS = "https://slsa.dev/provenance/"
 
 
@@ -69,17 +67,17 @@ def _checked(predicate: Predicate) -> Predicate:
 def _names(tree_fd: int, path: str) -> list[str]:
     with (
         os_errors_as(DefinitionError, f"cannot read attestations in {path}"),
-        closing_fd(open_beneath(tree_fd, path, _FLAGS | os.O_DIRECTORY)) as fd,
+        closing_fd(open_beneath(tree_fd, path, os.O_RDONLY | os.O_DIRECTORY)) as fd,
     ):
         return sorted(os.listdir(fd))
 
 
 def _read(tree_fd: int, path: str) -> bytes:
     problem = os_errors_as(DefinitionError, f"cannot read the attestation {path}")
-    with problem, open(open_beneath(tree_fd, path, _FLAGS), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DefinitionError(f"the attestation {path} is no regular file")
-        data = file.read(_MAX_BYTES + 1)
+    with problem:
+        data = read_plain(tree_fd, path, _MAX_BYTES + 1)
+    if data is None:
+        raise DefinitionError(f"the attestation {path} is no regular file")
     if len(data) > _MAX_BYTES:
         raise DefinitionError(f"the attestation {path} has more than {_MAX_BYTES:,} bytes")
     return data

@@ -9,15 +9,13 @@ login(1) has it, so that `id` prints it.
 """
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 
 from minibuild.errors import DefinitionError
-from minibuild.linux.beneath import open_beneath
-from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.beneath import read_plain
 from minibuild.startup.tuples import NamedTuple
 
-MAX_BYTES = 32 * 1024 * 1024
+_MAX_BYTES = 32 * 1024 * 1024
 MAX_ID = 2**31 - 1
 _MAX_DIGITS = 10
 
@@ -54,8 +52,8 @@ def lookup_user(root_fd: int, spec: str) -> ProcessUser:
     Raises `DefinitionError` for a name that is not there.
     """
     user, group, *_ = (*spec.split(":"), "")
-    passwd = parse_passwd(read_etc(root_fd, "etc/passwd"))
-    return resolve(user, group, passwd, lambda: parse_group(read_etc(root_fd, "etc/group")))
+    passwd = parse_passwd(_read_etc(root_fd, "etc/passwd"))
+    return resolve(user, group, passwd, lambda: parse_group(_read_etc(root_fd, "etc/group")))
 
 
 def resolve(
@@ -148,16 +146,10 @@ def _lines(data: bytes, fields: int) -> Iterator[list[bytes]]:
             yield [*line.split(b":"), *[b""] * fields]
 
 
-def read_etc(root_fd: int, path: str) -> bytes:
-    """A file of the root; nothing if it is not there or no plain file."""
+def _read_etc(root_fd: int, path: str) -> bytes:
+    """A file of the root; nothing if it is not there, no plain file, or too large."""
     try:
-        # O_NONBLOCK: a fifo in its place must not stop us.
-        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+        data = read_plain(root_fd, path, _MAX_BYTES + 1) or b""
     except OSError:
         return b""
-    with closing_fd(fd):
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-            return b""
-        with open(fd, "rb", buffering=0, closefd=False) as file:
-            return file.read()
+    return data if len(data) <= _MAX_BYTES else b""

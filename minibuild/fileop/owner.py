@@ -9,11 +9,10 @@ be a number there and is none counts as 0. See passwd(5), group(5).
 import errno
 import os
 import re
-import stat
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.owner import as_id, parse_owner
-from minibuild.linux.beneath import open_beneath
+from minibuild.linux.beneath import read_plain
 
 _MAX_FILE = 16 << 20
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -69,13 +68,8 @@ def _id(field: list[bytes]) -> int:
 
 def _read(root_fd: int, path: str) -> bytes:
     try:
-        # O_NONBLOCK: an image may have a fifo here, to which nothing writes.
-        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+        return read_plain(root_fd, path, _MAX_FILE) or b""
     except OSError as error:
         if error.errno in _ABSENT:
             return b""
         raise
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return b""
-        return file.read(_MAX_FILE)

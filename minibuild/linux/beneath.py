@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.descriptors import closing_fd
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _T = TypeVar("_T")
@@ -69,6 +70,16 @@ def open_beneath(root_fd: int, path: str, flags: int) -> int:
 
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
     return openat2(root_fd, path.lstrip("/") or ".", flags, resolve=resolve)
+
+
+def read_plain(root_fd: int, path: str, most: int) -> bytes | None:
+    """The first `most` bytes of a file inside the root, or None if what is there is no plain file.
+    A fifo is not waited for."""
+    with closing_fd(open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)) as fd:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(most)
 
 
 def open_real(root_fd: int, real: str, flags: int) -> int:

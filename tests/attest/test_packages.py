@@ -110,6 +110,11 @@ def test_links_that_lead_out_lead_nowhere(tmp_path: Path) -> None:
     assert found_in(tree, {}).packages == ()
 
 
+def test_a_folder_in_place_of_the_database_has_no_packages(tmp_path: Path) -> None:
+    (tmp_path / "var/lib/dpkg/status").mkdir(parents=True)
+    assert found_in(tmp_path, {}).packages == ()
+
+
 def test_a_fifo_in_place_of_the_database_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     os.mkfifo(tmp_path / "var/lib/dpkg/status")
