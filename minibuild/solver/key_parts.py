@@ -18,16 +18,8 @@ _BATCH = 500
 
 def explain(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any]:
     """The parts of a key."""
-    return {
-        "op": plain(by_effect(op, parts)),
-        "base": base,
-        "parts": {
-            part.name: part.identity
-            if part.contents is None
-            else {path: brief(words) for path, words in pairs(part.contents)}
-            for part in parts
-        },
-    }
+    parsed: dict[str, Any] = json.loads("".join(explain_json(op, base, parts)))
+    return parsed
 
 
 def explain_json(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> Iterator[str]:
