@@ -83,7 +83,7 @@ def main() -> None:
                 if name == "bare":
                     bare(folder, rootfs.data)
                 else:
-                    ended = executor.run(step, lambda stream, data: None, never)
+                    ended = executor.start(step, lambda stream, data: None).wait(never)
                     assert ended.code == 0, ended
                 if number >= 5:
                     times[name].append((time.perf_counter() - start) * 1e3)

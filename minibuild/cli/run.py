@@ -131,7 +131,7 @@ def _inside(
     for unkept in executor.unkept(resources):
         session.tell(f"note: {unkept} cannot be limited here (see `minibuild doctor`, cgroup)")
     with raw_terminal(interactive):
-        ended: StepExit = executor.run(step, output, session.cancelled, stdin=0)
+        ended: StepExit = executor.start(step, output, stdin=0).wait(session.cancelled)
     if ended.oom:
         session.tell(f"note: {out_of_memory(ended.peak_bytes, resources)}")
     return ended.code

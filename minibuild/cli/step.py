@@ -218,7 +218,7 @@ class Stepping:
             with there as view, raw_terminal(terminal):
                 step = step_in(build.worker, view, args, "xterm", terminal=terminal)
                 stdin = 0 if terminal else None
-                code = build.executor().run(step, output, build.cancelled, stdin=stdin).code
+                code = build.executor().start(step, output, stdin).wait(build.cancelled).code
         except DefinitionError as error:
             self._tell(error.message)
         else:

@@ -156,11 +156,6 @@ class Executor(Protocol):
         that stands on may still change. After the `last` one no other is expected. Raises as
         `StartedStep.wait` does."""
 
-    def run(
-        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
-    ) -> StepExit:
-        """Run one step to its end."""
-
     def unkept(self, resources: Resources) -> list[str]:
         """Those of these limits that this host cannot keep, by their names; steps run without."""
 

@@ -73,14 +73,6 @@ class LocalExecutor:
         if self._single_id and can_listen():
             self._start_listeners()  # Each step needs it, and this process has one thread yet.
 
-    def run(
-        self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
-    ) -> StepExit:
-        """See `api.Executor.run`."""
-        if cancelled.is_set():
-            raise Cancelled("the step was cancelled")
-        return self.start(step, output, stdin).wait(cancelled)
-
     def start(
         self,
         step: Step,

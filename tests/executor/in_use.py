@@ -56,8 +56,8 @@ class Layers:
         for directory in (name, f"{name}-work"):
             os.mkdir(f"{self.folder}/{directory}")
         rootfs = Mount(("base",), name, f"{name}-work", self._mark, self.folder)
-        ended = executor.run(sh(SCRIPT)._replace(rootfs=rootfs), lambda *_: None, threading.Event())
-        assert ended.code == 0
+        step = executor.start(sh(SCRIPT)._replace(rootfs=rootfs), lambda *_: None)
+        assert step.wait(threading.Event()).code == 0
         return f"{self.folder}/{name}"
 
     def in_use(self, layer: str) -> bool:

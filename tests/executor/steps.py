@@ -274,11 +274,9 @@ class Bench:
         if case.cancel_after_s:
             threading.Timer(case.cancel_after_s, cancelled.set).start()
         try:
-            ended = self.executor.run(
-                self.step(case),
-                lambda stream, data: streams[stream].append(data),
-                cancelled,
-            )
+            ended = self.executor.start(
+                self.step(case), lambda stream, data: streams[stream].append(data)
+            ).wait(cancelled)
         except BuildError as failed:
             error = (type(failed).__name__, failed.message, failed.hint)
         out, err = (b"".join(streams[n]).decode() for n in (1, 2))

@@ -43,7 +43,7 @@ def run(executor: LocalExecutor, folder: Path, script: str, lower: str = "base")
         (folder / f"{name}{number}").mkdir()
     rootfs = Mount((lower,), f"upper{number}", f"work{number}", ("volatile",), str(folder))
     step = Step(rootfs, ("/bin/sh", "-c", script), (("PATH", "/bin"),))
-    assert executor.run(step, lambda *_: None, threading.Event()) == StepExit(0)
+    assert executor.start(step, lambda *_: None).wait(threading.Event()) == StepExit(0)
     upper = folder / f"upper{number}"
     return sorted(str(path.relative_to(upper)) for path in upper.rglob("*"))
 

@@ -96,9 +96,8 @@ def test_a_step_gets_no_descriptor_of_a_helper(tmp_path: Path, threads: int) -> 
     executor = start_executor(str(tmp_path / "run"))
     try:
         script = "ls /proc/$$/fd; :"  # Without more to do the shell would become ls.
-        ended = executor.run(
-            step(tmp_path, 1, script), lambda _, data: said.extend(data), threading.Event()
-        )
+        begun = executor.start(step(tmp_path, 1, script), lambda _, data: said.extend(data))
+        ended = begun.wait(threading.Event())
     finally:
         executor.close()
         stop.set()
@@ -114,7 +113,7 @@ def test_a_killed_spare_is_not_missed(
         (spare,) = of_steps(others)
         os.kill(spare, signal.SIGKILL)
         assert comes(partial(has_ended, spare))
-        ended = executor.run(step(tmp_path, number, "exit 3"), lambda *_: None, never)
+        ended = executor.start(step(tmp_path, number, "exit 3"), lambda *_: None).wait(never)
         assert ended == StepExit(3)
 
 
@@ -144,9 +143,8 @@ def test_many_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
     def work(number: int) -> None:
         heard: list[bytes] = []
         script = f"echo {number} > /dev/shm/x; sleep 0.05; cat /dev/shm/x; ls /proc | grep -c 2"
-        executor.run(
-            step(tmp_path, number, script), lambda _, data: heard.append(data), threading.Event()
-        )
+        begun = executor.start(step(tmp_path, number, script), lambda _, data: heard.append(data))
+        begun.wait(threading.Event())
         said[number] = b"".join(heard)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
@@ -204,7 +202,7 @@ def test_a_held_step_leaves_its_root_alone(executor: LocalExecutor, tmp_path: Pa
 
 def test_a_held_step_is_dropped(executor: LocalExecutor, others: set[int], tmp_path: Path) -> None:
     """Nothing stays of it: no process, no descriptor, nothing in its root."""
-    executor.run(step(tmp_path, 1, "true"), lambda *_: None, threading.Event())
+    executor.start(step(tmp_path, 1, "true"), lambda *_: None).wait(threading.Event())
     before, (spare,) = open_descriptors(), of_steps(others)
     held = executor.start(step(tmp_path, 2, "touch /x"), lambda *_: None, held=True)
     held.drop()

@@ -54,7 +54,7 @@ class OwnRootExecutor:
     def run(
         self, step: Step, output: OnOutput, cancelled: threading.Event, stdin: int | None = None
     ) -> StepExit:
-        """See `api.Executor.run`."""
+        """Run one step to its end."""
         _check(step)
         with self._root.turn(cancelled):
             if cancelled.is_set() or self._closed:
