@@ -16,10 +16,11 @@ from typing import NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError, os_errors_as
 from minibuild.executor import program
+from minibuild.executor.api import Step
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
 from minibuild.executor.users import ProcessUser, lookup_user
-from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
+from minibuild.executor.wire import Failed, Request, Watched, pack, unpack
 from minibuild.linux import capability_sets, owner, syscalls, unotify
 from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.dispositions import restore_ignored_by_python
@@ -121,24 +122,27 @@ def _start(request: Request, system: System, channel: Channel, gate: int) -> NoR
     user = lookup_user(rootfs.root_fd, step.user)
     rootfs.enter()
     if step.tty:
-        master = terminal.take(*step.tty_size)
-        channel.send(pack(Terminal()), (master,))
-        os.close(master)
+        terminal.give(channel, step.tty_size)
     rootfs.close()
     watched = confine(request, channel, rootfs.root_fd)
     # Where owners are recorded, so is that of a directory which is made here.
     enter_directory(step.cwd, user)
-    env = dict(step.env)
-    env.setdefault("HOME", user.home)
     channel.send(pack(rootfs.stubs.ready()), (rootfs.root_fd,))
-    insecure = step.security == "insecure"
     single_id = system.ground.single_id and not watched  # Else who becomes what is recorded.
-    become(user, single_id=single_id, keep_capabilities=insecure)
+    execute(step, user, single_id=single_id)
+
+
+def execute(step: Step, user: ProcessUser, *, single_id: bool) -> NoReturn:
+    """Become the program of a step, with the ids and the home of its user."""
+    insecure = step.security == "insecure"
+    _become(user, single_id=single_id, keep_capabilities=insecure)
     if insecure:
         # As BuildKit has it: also for a USER that is not root.
         capability_sets.inherit_all()
     os.umask(0o022)
     restore_ignored_by_python()
+    env = dict(step.env)
+    env.setdefault("HOME", user.home)
     program.execute(step.args, env)
 
 
@@ -197,7 +201,7 @@ def _give_streams(uid: int) -> None:
                 os.fchown(fd, uid, -1)
 
 
-def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> None:
+def _become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> None:
     """Take the ids of the user. Leaving uid 0 leaves all capabilities (capabilities(7)), or makes
     them ineffective, if they are to be kept."""
     if single_id:

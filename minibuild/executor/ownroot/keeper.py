@@ -13,16 +13,15 @@ import signal
 from contextlib import suppress
 from typing import NoReturn
 
-from minibuild.executor import program
-from minibuild.executor.child import RequestFiles, answer, become, enter_directory, received
+from minibuild.executor.child import RequestFiles, answer, enter_directory, execute, received
 from minibuild.executor.helper import Helper
 from minibuild.executor.ownroot.root import root_here
 from minibuild.executor.users import lookup_user
-from minibuild.executor.wire import Exited, Failed, Ready, Request, Terminal, pack
+from minibuild.executor.wire import Exited, Failed, Ready, Request, pack
 from minibuild.linux import capabilities, capability_sets, syscalls
 from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.descriptors import closing_fd
-from minibuild.linux.dispositions import restore_defaults, restore_ignored_by_python
+from minibuild.linux.dispositions import restore_defaults
 
 _MAX_ORDER_BYTES = 64 * 1024
 
@@ -135,19 +134,12 @@ def _start(request: Request, channel: Channel) -> NoReturn:
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     user = lookup_user(root_fd, step.user)
     if step.tty:
-        from minibuild.executor.terminal import take
+        from minibuild.executor.terminal import give
 
-        master = take(*step.tty_size, console=False)
-        channel.send(pack(Terminal()), (master,))
-        os.close(master)
+        give(channel, step.tty_size, console=False)
     os.umask(0)
     enter_directory(step.cwd, user)
-    env = dict(step.env)
-    env.setdefault("HOME", user.home)
     capability_sets.bound(capabilities.mask(capabilities.SANDBOX))
     capability_sets.inherit_none()
     channel.send(pack(Ready()))
-    become(user, single_id=False, keep_capabilities=False)
-    os.umask(0o022)
-    restore_ignored_by_python()
-    program.execute(step.args, env)
+    execute(step, user, single_id=False)
