@@ -18,10 +18,10 @@ import pytest
 from minibuild.errors import Cancelled
 from minibuild.exporter.local import export_local
 from minibuild.exporter.tar import OutputTree, export_tar
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.checksum import content_digests, tree_digests
-from minibuild.fileop.copy import CopyJob, Hooks, Places, copy
+from minibuild.fileop.copy import CopyJob, Places, copy
 from minibuild.graph.op import Copy
 from minibuild.layer.archive import extract
 from minibuild.layer.convert import clamp_times, recompress
@@ -141,7 +141,7 @@ CASES: dict[str, Callable[[Place, Soon], object]] = {
     "a copy": copied("tree"),
     "a copy as a layer": copied("layer"),
     "a copy as both": copied("both"),
-    "actions": lambda p, soon: apply([of("data")], target(p), sources(p), cancelled=soon),
+    "actions": lambda p, soon: apply([of("data")], target(p), sources(p), Hooks(cancelled=soon)),
     "a key": lambda p, soon: content_digests(of("holes"), sources(p)[0], None, soon),
     "a key of a mount": lambda p, soon: tree_digests(sources(p)[0], "/", None, soon),
     "an archive": lambda p, soon: extract(

@@ -124,6 +124,17 @@ Copied = Callable[[str], bool]
 """Tells whether the file at a path was put there by a copy whose times are of no account."""
 
 
+class Hooks(NamedTuple):
+    """What copying asks, and what it reports to."""
+
+    progress: Progress | None = None
+    cancelled: threading.Event | None = None
+    copied: Copied | None = None
+
+
+NO_HOOKS = Hooks()
+
+
 # --- Sinks ---
 
 _REPORT_EVERY = 256

@@ -8,12 +8,11 @@ throws it away. Read next: `plan` for what goes where, `tree` for how.
 
 import os
 import stat
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, explained
+from minibuild.fileop.api import NO_HOOKS, Entry, Hooks, SourceTree, Tally, explained
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import goes_on, make_directories, put_copy
@@ -31,26 +30,20 @@ def apply(
     actions: Sequence[FileAction],
     root_fd: int,
     sources: Mapping[int, SourceTree],
+    hooks: Hooks = NO_HOOKS,
     *,
     owners: "Records | None" = None,
-    progress: Progress | None = None,
-    cancelled: threading.Event | None = None,
-    copied: Copied | None = None,
 ) -> list[str]:
-    """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
-    says of which files the times do not count; `owners` are the records of the tree, where owners
-    are recorded.
+    """Do the actions in order. `sources` has the tree of each input that a `Copy` reads; `owners`
+    are the records of the tree, where owners are recorded.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 
     In a tree that is empty at first (as for --link) the names of users cannot be looked up, and
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
-    tally = Tally(progress, cancelled)
-    with (
-        explained("copying files"),
-        TreeSink(root_fd, owners=owners, copied=copied, cancelled=cancelled) as tree,
-    ):
+    tally = Tally(hooks.progress, hooks.cancelled)
+    with explained("copying files"), TreeSink(root_fd, hooks, owners=owners) as tree:
         putting = _Putting(tree, root_fd, tally, owners)
         for number, action in enumerate(actions, 1):
             match action:

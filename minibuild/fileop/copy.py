@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
-from minibuild.fileop.api import Copied, Progress, Sink, SourceTree, Tally, explained
+from minibuild.fileop.api import Hooks, Sink, SourceTree, Tally, explained
 from minibuild.fileop.dest import Destination, OnDisk, PlannedTree
 from minibuild.fileop.hasher import ContentHasher, Seen
 from minibuild.fileop.layer import LayerSink
@@ -60,14 +60,6 @@ class Places(NamedTuple):
     owners: "Records | None" = None
 
 
-class Hooks(NamedTuple):
-    """What copying asks, and what it reports to."""
-
-    progress: Progress | None = None
-    cancelled: threading.Event | None = None
-    copied: Copied | None = None
-
-
 class CopyResult(NamedTuple):
     """`layer` is None if none was wanted, if only the tree shows what it is, and if it was
     `patched`: there is a patch of the earlier one. `seen` is None if it was not wanted, or if not
@@ -89,22 +81,17 @@ def copy(job: CopyJob, places: Places, content: BlobFolder, hooks: Hooks) -> Cop
     use; and what `apply` raises.
     """
     root_fd, base_fd, _, owners = places
-    (_, cancelled, copied), hashing = hooks, job.watched
     with ExitStack() as stack:
         if job.form == "tree":
-            tree = TreeSink(
-                root_fd, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
-            )
+            tree = TreeSink(root_fd, hooks, owners=owners, hashing=job.watched)
             return _put(job, places, stack.enter_context(tree), None, hooks)
-        writer = _writer(job, content, cancelled)
+        writer = _writer(job, content, hooks.cancelled)
         stack.enter_context(writer)
-        layer = LayerSink(writer, base_fd, owners=owners, hashing=hashing)
+        layer = LayerSink(writer, base_fd, owners=owners, hashing=job.watched)
         if job.form == "layer":
             done = _put(job, places, None, layer, hooks)
             return done._replace(layer=writer.commit(), patched=job.earlier is not None)
-        with Tee(
-            root_fd, layer, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
-        ) as tee:
+        with Tee(root_fd, layer, hooks, owners=owners, hashing=job.watched) as tee:
             done = _put(job, places, tee, layer, hooks)
         if tee.given_up:
             return done

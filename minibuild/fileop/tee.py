@@ -11,12 +11,11 @@ Read next: `tree` and `layer`.
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.errors import ImageError
-from minibuild.fileop.api import Copied, Entry, Planned
+from minibuild.fileop.api import Entry, Hooks, Planned
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.tree import TreeSink
@@ -37,15 +36,12 @@ class Tee(TreeSink):
         self,
         root_fd: int,
         layer: LayerSink,
+        hooks: Hooks,
         *,
         owners: "Records | None" = None,
-        copied: Copied | None = None,
-        cancelled: threading.Event | None = None,
         hashing: bool = False,
     ) -> None:
-        super().__init__(
-            root_fd, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
-        )
+        super().__init__(root_fd, hooks, owners=owners, hashing=hashing)
         self._layer = layer
         self._root_fd = root_fd
         self.given_up = ""

@@ -8,13 +8,21 @@ along: that is what a layer keeps. Read next: `linux.tree_writer`, which does th
 
 import os
 import stat
-import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from minibuild.digest import sha256_of
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
-from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, capability_words, unreadable
+from minibuild.fileop.api import (
+    NO_HOOKS,
+    Archive,
+    Entry,
+    Hooks,
+    Planned,
+    Sink,
+    capability_words,
+    unreadable,
+)
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux import device, xattr
@@ -44,19 +52,18 @@ class TreeSink(Sink):
     def __init__(
         self,
         root_fd: int,
+        hooks: Hooks = NO_HOOKS,
         *,
         owners: "Records | None" = None,
-        copied: Copied | None = None,
-        cancelled: threading.Event | None = None,
         hashing: bool = False,
     ) -> None:
         self._owners = owners
-        self._copied = copied
-        self._cancelled = cancelled
+        self._copied = hooks.copied
+        self._cancelled = hooks.cancelled
         self._hashing = hashing
         self._hashed_bytes = 0
         self._tree = TreeWriter(root_fd, self._make_room, owners=owners)
-        self._copier = Copier(cancelled)
+        self._copier = Copier(hooks.cancelled)
         self._entry = Entry("", 0)
         self._source_fd = -1
         self.skipped: list[str] = []

@@ -161,6 +161,7 @@ class _Seed:
 
     def _copy(self, fd: int) -> Metadata | None:
         """Copy what the mount is from; returns how the directory looks there, if it is one."""
+        from minibuild.fileop.api import Hooks
         from minibuild.fileop.apply import apply
 
         build, mount = self._build, self._mount
@@ -169,8 +170,8 @@ class _Seed:
             if has_owner(mount) and not _is_directory(lstat(tree.fd, real_path(tree.fd, source))):
                 return None
             copy = Copy(0, (escape_glob(source),), "/", keep_owner=not tree.local)
-            owners, cancelled = build.worker.snapshots.owners(None), build.cancelled
-            apply([copy], fd, {0: tree}, owners=owners, cancelled=cancelled)
+            owners, hooks = build.worker.snapshots.owners(None), Hooks(cancelled=build.cancelled)
+            apply([copy], fd, {0: tree}, hooks, owners=owners)
             real = real_path(tree.fd, source)
             found = lstat(tree.fd, real)
             if found is None or not _is_directory(found):

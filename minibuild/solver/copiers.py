@@ -17,8 +17,8 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.parallel import in_parallel
 
 if TYPE_CHECKING:  # A build may only run steps.
-    from minibuild.fileop.api import Progress
-    from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places
+    from minibuild.fileop.api import Hooks, Progress
+    from minibuild.fileop.copy import CopyJob, CopyResult, Places
     from minibuild.fileop.share import Share
     from minibuild.solver.copy_server import CopyServer
 

@@ -18,7 +18,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import Cancelled, HostError
-from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
+from minibuild.fileop.api import Hooks
+from minibuild.fileop.copy import CopyJob, CopyResult, Places, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone

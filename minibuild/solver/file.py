@@ -10,8 +10,9 @@ from contextlib import ExitStack
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import located
+from minibuild.fileop.api import Hooks
 from minibuild.fileop.apply import apply
-from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
+from minibuild.fileop.copy import CopyJob, CopyResult, Form, Places
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import SourceLook
 from minibuild.fileop.inventory import discard
@@ -154,7 +155,7 @@ class FileRunner:
             raise Unplannable("only plain copies are known before they are a tree")
         with self._copiers.here():
             root_fd, _, sources, owners = places
-            for skipped in apply(op.actions, root_fd, sources, owners=owners, **hooks._asdict()):
+            for skipped in apply(op.actions, root_fd, sources, hooks, owners=owners):
                 progress.remark(skipped)
         return CopyResult()
 

@@ -12,7 +12,7 @@ from minibuild.cache.records import Record
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import digest_strings
 from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError, os_errors_as
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.address import without_credentials
 from minibuild.graph.op import Copy, GitSource
@@ -111,8 +111,8 @@ def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitR
                 snapshots.tree(active, readonly=False) as root,
             ):
                 copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
-                owners = snapshots.owners(active)
-                apply([copy], root, {0: SourceTree(fd)}, owners=owners, cancelled=build.cancelled)
+                owners, hooks = snapshots.owners(active), Hooks(cancelled=build.cancelled)
+                apply([copy], root, {0: SourceTree(fd)}, hooks, owners=owners)
             snapshots.commit(active)
     finally:
         rmtree(folder, ignore_errors=True)

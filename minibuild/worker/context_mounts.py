@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from minibuild.executor.api import BindContext, BindTree, StepMount
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.mask import (
     ROOT,
     OwnerIds,
@@ -185,4 +185,4 @@ class _Task(NamedTuple):
 
     def sink(self, fd: int) -> TreeSink:
         """What writes to a new directory, until the build is cancelled."""
-        return TreeSink(fd, cancelled=self.cancelled)
+        return TreeSink(fd, Hooks(cancelled=self.cancelled))

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 import pytest
 
 from minibuild.fileop import digest_cache, inventory, layer
-from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.api import Entry, Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
+from minibuild.fileop.copy import CopyJob, Form, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache
 from minibuild.fileop.hasher import SourceLook

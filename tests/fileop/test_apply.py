@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import BuildError, Cancelled, DefinitionError
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, Mkdir, Mkfile, Rm, Symlink
 from tests.fileop.trees import DIR, USERS, Bench, make, modes, opened, owners, tell
@@ -246,10 +246,10 @@ def test_cancelled_and_progress(bench: Bench) -> None:
     stop.set()
     with opened(bench.source, bench.dest) as (source_fd, dest_fd):
         tree = {0: SourceTree(source_fd)}
-        apply((Copy(0, (".",), "/a"),), dest_fd, tree, progress=lambda *now: seen.append(now))
+        apply((Copy(0, (".",), "/a"),), dest_fd, tree, Hooks(lambda *now: seen.append(now)))
         assert seen == [(256, 1280), (512, 2560), (600, 3000)]
         with pytest.raises(Cancelled):
-            apply((Copy(0, (".",), "/b"),), dest_fd, tree, cancelled=stop)
+            apply((Copy(0, (".",), "/b"),), dest_fd, tree, Hooks(cancelled=stop))
 
 
 def test_no_descriptor_is_left_open(bench: Bench) -> None:

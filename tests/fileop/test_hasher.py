@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from minibuild.fileop import digest_cache
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
+from minibuild.fileop.copy import CopyJob, Form, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.fileop.hasher import Contents, Seen, line, sorted_prints

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.copy import CopyJob, Form, Hooks, Places, copy
+from minibuild.fileop.api import Hooks, SourceTree
+from minibuild.fileop.copy import CopyJob, Form, Places, copy
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, CopyRules
 from minibuild.linux import xattr

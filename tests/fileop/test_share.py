@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from minibuild.fileop import inventory, share
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.copy import CopyJob, Hooks, Places
+from minibuild.fileop.api import Hooks, SourceTree
+from minibuild.fileop.copy import CopyJob, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import Seen

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Hooks, Places
+from minibuild.fileop.copy import CopyJob, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.graph.op import Copy
 from minibuild.layer.pack import LayerPacker

@@ -12,9 +12,9 @@ import pytest
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop import share
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
+from minibuild.fileop.copy import CopyJob, CopyResult, Form, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy
