@@ -151,7 +151,7 @@ class _Drawing:
             for n, lane in enumerate(row)
         }
         body = _edges(
-            _curve(spots[source], spots[user], _SMALL)
+            _curve(spots[source], spots[user])
             for user, sources in lane_edges(found).items()
             for source in sources
         )
@@ -262,11 +262,11 @@ def _arrow(source: Position, user: Position, spots: Mapping[int, _Spot]) -> str:
     return _path(f"M{x} {y1}C{x - 24} {y1} {x - 24} {y2} {x} {y2}")
 
 
-def _curve(source: _Spot, user: _Spot, width: int) -> str:
+def _curve(source: _Spot, user: _Spot) -> str:
     """Between boxes of the overview, from below the one to above the other."""
-    x1, y1, x2, y2 = source.x + width // 2, source.y + BOX, user.x + width // 2, user.y
+    x1, y1, x2, y2 = source.x + _SMALL // 2, source.y + BOX, user.x + _SMALL // 2, user.y
     if y2 <= y1:  # Beside it, or above.
-        x1, y1, x2, y2 = source.x + width, source.y + BOX // 2, user.x, user.y + BOX // 2
+        x1, y1, x2, y2 = source.x + _SMALL, source.y + BOX // 2, user.x, user.y + BOX // 2
     middle = (y1 + y2) // 2
     return _path(f"M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y2}")
 

@@ -207,7 +207,7 @@ def clone(flags: int, *, into_cgroup: int = -1) -> tuple[int, int]:
     return check(int(pid), "clone"), pidfd.value if pid else -1
 
 
-def setns(fd: int, nstype: int = 0) -> None:
+def setns(fd: int, nstype: int) -> None:
     """setns(2)."""
     check(_setns(fd, nstype), "setns")
 
@@ -218,9 +218,9 @@ def sethostname(name: str) -> None:
     check(_sethostname(raw, len(raw)), "sethostname", name)
 
 
-def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     """prctl(2) with numbers as arguments."""
-    return check(_prctl(option, arg2, arg3, arg4, arg5), "prctl")
+    return check(_prctl(option, arg2, arg3, 0, 0), "prctl")
 
 
 def drop_bounding(numbers: Iterable[int]) -> None:
@@ -296,18 +296,10 @@ def new_filesystem(
         os.close(fs_fd)
 
 
-def move_mount(
-    from_fd: int,
-    to_path: str,
-    *,
-    from_path: str = "",
-    to_fd: int = AT_FDCWD,
-    flags: int = MOVE_MOUNT_F_EMPTY_PATH,
-) -> None:
+def move_mount(from_fd: int, to_path: str, flags: int = MOVE_MOUNT_F_EMPTY_PATH) -> None:
     """move_mount(2): attach a detached mount (`from_fd`) at `to_path`."""
-    raw_from, raw_to = os.fsencode(from_path), os.fsencode(to_path)
-    result = _move_mount(_SYS_MOVE_MOUNT, from_fd, raw_from, to_fd, raw_to, flags)
-    check(result, "move_mount", to_path)
+    raw = os.fsencode(to_path)
+    check(_move_mount(_SYS_MOVE_MOUNT, from_fd, b"", AT_FDCWD, raw, flags), "move_mount", to_path)
 
 
 def open_tree(path: str, flags: int = OPEN_TREE_CLONE, *, dir_fd: int = AT_FDCWD) -> int:
@@ -323,12 +315,11 @@ def mount_setattr(
     *,
     attr_set: int = 0,
     attr_clr: int = 0,
-    propagation: int = 0,
     userns_fd: int = 0,
     flags: int = AT_EMPTY_PATH,
 ) -> None:
     """mount_setattr(2): change the attributes of the mount at `path`, or of the one at `fd`."""
-    attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
+    attr = _MountAttr(attr_set, attr_clr, 0, userns_fd)
     raw, size = os.fsencode(path), ctypes.sizeof(attr)
     result = _mount_setattr(_SYS_MOUNT_SETATTR, fd, raw, flags, ctypes.byref(attr), size)
     check(result, "mount_setattr", path)
