@@ -22,7 +22,7 @@ from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _ANYWHERE = "**/"
-_SPECIAL = regex(r"[*?\[\]\\]")
+_SPECIAL = regex(r"\\.|[*?\[\]]", re.DOTALL)
 
 Match = Callable[[str], re.Match[str] | None]
 

@@ -19,6 +19,14 @@ from minibuild.startup.regex import regex
 
 _ANY = "[^/]*"
 _WILDCARDS = regex(r"[*?\[\\]")
+_ESCAPES = {
+    **{"d": "[0-9]", "s": r"[\t\n\f\r ]", "w": "[0-9A-Za-z_]"},
+    **{"D": "[^0-9]", "S": r"[^\t\n\f\r ]", "W": "[^0-9A-Za-z_]"},
+    **{char: f"\\{char}" for char in "afnrtv"},
+    **{"b": r"(?a:\b)", "B": r"(?a:\B)", "A": r"(?:\A)", "z": r"(?:\Z)"},
+}
+"""What a backslash makes of a letter in an ignore pattern: Docker's matcher hands both on to Go's
+regular expressions. Few of those mean anything in the name of a file, and here only these do."""
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -70,8 +78,13 @@ def clean(path: str) -> str:
 # --- translation to regular expressions ---------------------------------------------------------
 
 
-def _translate(pattern: str, star: Callable[[str], tuple[str, int]]) -> str:
-    """`pattern` as a regular expression; `star` translates what begins with a star.
+def _translate(
+    pattern: str,
+    star: Callable[[str], tuple[str, int]],
+    escaped: Callable[[str], str] = re.escape,
+) -> str:
+    """`pattern` as a regular expression; `star` translates what begins with a star, and `escaped` a
+    character behind a backslash, or returns nothing if it cannot stand there.
 
     `star` gets the rest of the pattern and returns an expression and the characters it consumed.
     """
@@ -90,9 +103,10 @@ def _translate(pattern: str, star: Callable[[str], tuple[str, int]]) -> str:
             expression, at = _class(pattern, at)
             parts.append(expression)
         elif char == "\\":
-            if at + 1 == len(pattern):
+            expression = escaped(pattern[at + 1]) if at + 1 < len(pattern) else ""
+            if not expression:
                 raise _bad(pattern)
-            parts.append(re.escape(pattern[at + 1]))
+            parts.append(expression)
             at += 2
         else:
             parts.append(re.escape(char))
@@ -157,7 +171,8 @@ def _class_member(pattern: str, at: int) -> tuple[str, int]:
 def _bad(pattern: str) -> DefinitionError:
     return DefinitionError(
         f"syntax error in pattern: {pattern}",
-        hint="a class needs its closing bracket, and a backslash something to escape; "
+        hint="a class needs its closing bracket, and a backslash something to escape; directories "
+        "are separated by slashes; "
         'a list is written ["a", "b"], with double quotes and commas',
     )
 
@@ -170,9 +185,16 @@ def _ignore_star(rest: str) -> tuple[str, int]:
     return (".*" if consumed == len(rest) else "(?:.*/)?"), consumed
 
 
+def _ignore_escape(char: str) -> str:
+    """What a character behind a backslash means in an ignore pattern."""
+    if char.isascii() and not char.isalnum():
+        return re.escape(char)
+    return _ESCAPES.get(char, "")
+
+
 def ignore_expression(pattern: str) -> str:
     """An ignore pattern, cleaned and without its `!`, as a regular expression."""
-    expression = _translate(pattern, _ignore_star)
+    expression = _translate(pattern, _ignore_star, _ignore_escape)
     rest = pattern[2:]
     # Docker's matcher takes `**name` for "ends in name", though `**name*` has to begin a name.
     if pattern.startswith("**") and rest and not rest.startswith("/") and not has_wildcard(rest):

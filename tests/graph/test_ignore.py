@@ -63,6 +63,14 @@ from minibuild.graph.pattern import match_glob
         ([r"*\*b"], "x*b", True),
         ([r"*\*b"], "xb", False),
         ([r"*\b"], "xb", True),
+        ([r"\d"], "d", False),
+        ([r"\d"], "7", True),
+        ([r"*\d"], "x7", True),
+        ([r"*\dx"], "a7x", True),
+        ([r"*\dx"], "adx", False),
+        ([r"a\wc"], "abc", True),
+        ([r"a\Wc"], "abc", False),
+        ([r"a\_\-\ c"], "a_- c", True),
         (["*]b"], "x]b", True),
         (["a]*"], "a]b", True),
         (["**/x*"], "p/q/xy", True),
@@ -78,6 +86,13 @@ from minibuild.graph.pattern import match_glob
 )
 def test_excluded(patterns: list[str], path: str, expected: bool) -> None:
     assert IgnorePatterns(patterns).excluded(path) is expected
+
+
+@pytest.mark.parametrize("pattern", [r"build\output", r"\é", "!a\\"])
+def test_a_backslash_before_a_letter_that_has_no_meaning(pattern: str) -> None:
+    """Someone meant a directory."""
+    with pytest.raises(DefinitionError, match="syntax error in pattern"):
+        IgnorePatterns([pattern]).excluded("x")
 
 
 def test_lone_exclamation_mark_is_refused() -> None:
