@@ -58,9 +58,9 @@ NEIGHBOURS = {
 # by name when it is called, so these are types alone.
 TYPES_OF_ABOVE = {"minibuild/graph/state.py"}
 
-# One name, one thing: a public class has a name that no other one has. But an instruction may be
-# called like what it becomes, a step's mount like the kernel's, and the op like the two snapshots
-# that it compares.
+# One name, one thing: a class, be it private, has a name that no other one has. But an instruction
+# may be called like what it becomes, a step's mount like the kernel's, and the op like the two
+# snapshots that it compares.
 SHARED_NAMES = {"Copy", "Healthcheck", "Mount", "Diff"}
 # Names of types that stand for the same thing on two floors, or for a word of its small package.
 SHARED_ALIASES = {"Command", "Contents", "Context", "Json", "Part", "Planned", "Progress", "Record"}
@@ -214,9 +214,12 @@ def test_one_name_is_one_thing() -> None:
     """Unions and the like, as `OnOutput = Callable[...]`, are as much read as classes."""
     homes: dict[str, list[str]] = {}
     for path in MODULES:
+        for node in nodes(path):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path))
         for node in parse(path).body:
             match node:
-                case ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                case ast.Assign(targets=[ast.Name(id=name)]):
                     if name[0].isupper() and not name.isupper() and len(name) > 1:
                         homes.setdefault(name, []).append(str(path))
     shared = {name: paths for name, paths in homes.items() if len(paths) > 1}

@@ -4,6 +4,7 @@ The core imports a satellite through one module, its seam, and only inside the f
 it. So each satellite can be deleted, and the core still builds: this is tried here.
 """
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.builder import LAB_MARK
 from tests.conftest import CHECKOUT
 from tests.support.rules import holds_for
-from tests.test_layers import MODULES, dotted, imported, imported_at_start
+from tests.test_layers import MODULES, dotted, imported, imported_at_start, is_module, nodes
 
 SATELLITES = {
     "minibuild.attest": "minibuild/builder.py",
@@ -55,6 +57,14 @@ def test_the_core_knows_one_door(satellite: str) -> None:
         str(path) for path in core() if any(belongs(name, satellite) for name in imported(path))
     }
     assert doors <= {SATELLITES[satellite]}
+
+
+@holds_for(core())
+def test_no_text_names_a_satellite(path: Path) -> None:
+    """A module may be imported by its name, which the test above does not see."""
+    texts = {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
+    named = {text for text in texts if isinstance(text, str) and is_module(text)} - {LAB_MARK}
+    assert not {text for text in named if any(belongs(text, name) for name in SATELLITES)}
 
 
 @holds_for(core())

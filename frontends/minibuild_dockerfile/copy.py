@@ -33,7 +33,7 @@ from minibuild_dockerfile.words import as_utf8
 _EVERYTHING = frozenset(("*", "**", "**/*"))
 
 
-class _Source(NamedTuple):
+class _CopySource(NamedTuple):
     """One path of a tree; None is the empty one."""
 
     tree: Vertex | None
@@ -145,14 +145,14 @@ def _check_mode(item: Copy) -> None:
 # --- where from ---------------------------------------------------------------------------------
 
 
-def _sources(state: StageState, item: Copy) -> Iterator[_Source]:
+def _sources(state: StageState, item: Copy) -> Iterator[_CopySource]:
     """All that is copied, in order."""
     yield from (_copied if item.kind == "COPY" else _added)(state, item)
     for heredoc in item.heredocs:
-        yield _Source(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
+        yield _CopySource(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
 
 
-def _copied(state: StageState, item: Copy) -> Iterator[_Source]:
+def _copied(state: StageState, item: Copy) -> Iterator[_CopySource]:
     """The sources of a COPY, which are paths in one tree."""
     for source in item.sources:
         git, name = remote_of(item, source)
@@ -162,10 +162,10 @@ def _copied(state: StageState, item: Copy) -> Iterator[_Source]:
     tree = _copied_tree(state.conversion, item) if item.sources or item.from_ else None
     own = tree is not None and not isinstance(tree.op, op.LocalSource)
     for source in item.sources:
-        yield _Source(tree, _path(state, item, source), keep_owner=own)
+        yield _CopySource(tree, _path(state, item, source), keep_owner=own)
 
 
-def _added(state: StageState, item: Copy) -> Iterator[_Source]:
+def _added(state: StageState, item: Copy) -> Iterator[_CopySource]:
     """The sources of an ADD: paths of the context, downloads, git repositories."""
     if item.checksum and len(item.sources) != 1:
         message = "checksum can't be specified for multiple sources"
@@ -175,17 +175,17 @@ def _added(state: StageState, item: Copy) -> Iterator[_Source]:
         if git is not None:
             # Its top has a mode, too, which a symbolic --chmod changes.
             rules = op.CopyRules(contents=not item.chmod)
-            yield _Source(_git(state, item, git), ".", rules=rules)
+            yield _CopySource(_git(state, item, git), ".", rules=rules)
         elif name:
             tree = _download(state, item, op.HttpSource(source, name, item.checksum))
-            yield _Source(tree, escape_glob(name), unpack=item.unpack is True)
+            yield _CopySource(tree, escape_glob(name), unpack=item.unpack is True)
         elif item.checksum:
             message = "checksum requires HTTP(S) or Git sources"
             raise _wrong(item, message, "checksum", "leave it out: files of the context are known")
         else:
             context = state.conversion.sources.main_context(item.head.span)
             path = _path(state, item, source)
-            yield _Source(context, path, unpack=item.unpack is not False)
+            yield _CopySource(context, path, unpack=item.unpack is not False)
 
 
 def remote_of(item: Copy, source: str) -> tuple[GitUrl | None, str]:

@@ -164,7 +164,7 @@ def decode_file(body: Any, inputs: Sequence[Vertex | None], note: Note) -> dict[
     """The vertices of a File, by the numbers of its outputs. Raises `DefinitionError`."""
     if not body.actions:
         raise DefinitionError("a file op without an action")
-    decoder = _Decoder(inputs, note)
+    decoder = _ActionDecoder(inputs, note)
     outputs = {}
     for number, action in enumerate(body.actions):
         decoder.add(action)
@@ -197,7 +197,7 @@ class _Chain(NamedTuple):
     inputs: tuple[Vertex | None, ...] = ()
 
 
-class _Decoder:
+class _ActionDecoder:
     """The results of the actions so far."""
 
     def __init__(self, given: Sequence[Vertex | None], note: Note) -> None:

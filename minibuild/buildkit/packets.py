@@ -88,7 +88,7 @@ class Receiver:
         self._directories: dict[str, set[str]] = {"": set()}
         self._made: set[str] = set()  # directories that were not there: nothing is in them
         self._files: dict[str, int] = {}
-        self._wanted: dict[int, _Incoming] = {}
+        self._wanted: dict[int, _IncomingFile] = {}
         self._links: list[Any] = []
         self._listed = self._finished = False
 
@@ -149,7 +149,7 @@ class Receiver:
             if self._again or found is None or not _is_same(found, entry):
                 # What others may read meanwhile gets its name when it is whole.
                 is_new = found is None and not self._keeps_others
-                self._wanted[number] = _Incoming(directory, name, entry, is_new=is_new)
+                self._wanted[number] = _IncomingFile(directory, name, entry, is_new=is_new)
                 self._ask(type=REQ, ID=number)
         # Sockets, pipes and devices are no part of a context.
 
@@ -204,7 +204,7 @@ class Receiver:
             os.close(source)
 
 
-class _Incoming:
+class _IncomingFile:
     """A file that is on its way. If something has its name, it gets that when it is whole."""
 
     __slots__ = ("_fd", "_left", "_temporary", "directory", "entry", "name")

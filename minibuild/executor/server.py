@@ -136,7 +136,7 @@ class _Process(NamedTuple):
     group: StepGroup | None
 
 
-class _Started(NamedTuple):
+class _StepProcess(NamedTuple):
     """A process that runs a step, or waits for one, and the channel to its executor, or to it."""
 
     process: _Process
@@ -153,11 +153,11 @@ class _Server:
             self._ground = Ground(setup, single_id=maps_single_id())
         except OSError as error:
             self._ground = error  # Reported to the first who wants a step.
-        self._spare: _Started | None = None
+        self._spare: _StepProcess | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
-        self._by_pidfd: dict[int, _Started] = {}
-        self._by_channel: dict[int, _Started] = {}
+        self._by_pidfd: dict[int, _StepProcess] = {}
+        self._by_channel: dict[int, _StepProcess] = {}
 
     def serve(self) -> None:
         """Serve until the client is gone."""
@@ -194,7 +194,7 @@ class _Server:
             _tell(channel, pack(Failed("HostError", f"cannot start the step: {error}", hint)))
             channel.close()
         else:
-            running = _Started(process, channel)
+            running = _StepProcess(process, channel)
             self._by_pidfd[process.pidfd] = self._by_channel[channel.fileno()] = running
             self._poll.register(process.pidfd, select.POLLIN)
             self._poll.register(channel.fileno(), select.POLLIN)
@@ -233,7 +233,7 @@ class _Server:
         """Have a process ready for the next step of the usual kind."""
         ours, theirs = pair()
         try:
-            self._spare = _Started(self._clone(lambda: _receive(ours, theirs), Order()), ours)
+            self._spare = _StepProcess(self._clone(lambda: _receive(ours, theirs), Order()), ours)
         except OSError:
             ours.close()  # The next step will meet the same, and report it.
         finally:
@@ -256,7 +256,7 @@ class _Server:
             spare.channel.close()
         return spare.process
 
-    def _ended(self, running: _Started) -> None:
+    def _ended(self, running: _StepProcess) -> None:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
         process = running.process
         _tell(running.channel, pack(_reap(process)))
@@ -266,7 +266,7 @@ class _Server:
         del self._by_pidfd[process.pidfd]
         _forget(process)
 
-    def _kill(self, running: _Started) -> None:
+    def _kill(self, running: _StepProcess) -> None:
         """Number 1 of a pid namespace takes the rest with it. All at once is quicker, where there
         are many."""
         if running.process.group is not None:
@@ -289,7 +289,7 @@ class _Server:
         _tell(self._requests, pack(Left()))
         close_all([*held[1:], *held[:1]])
 
-    def _forget_channel(self, running: _Started) -> None:
+    def _forget_channel(self, running: _StepProcess) -> None:
         fd = running.channel.fileno()
         if self._by_channel.pop(fd, None):
             self._poll.unregister(fd)

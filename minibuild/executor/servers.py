@@ -22,7 +22,7 @@ class _Kind(NamedTuple):
     controllers: frozenset[str]
 
 
-class _Started(NamedTuple):
+class _ClaimedServer(NamedTuple):
     server: StepServer
     claim: Claim
 
@@ -37,7 +37,7 @@ class Servers:
         self._folder = folder
         self._root = root
         self._lock = threading.Lock()
-        self._started: dict[_Kind, _Started] = {}
+        self._started: dict[_Kind, _ClaimedServer] = {}
         self._get(_Kind(True, limits.controllers(resources)))
 
     def for_step(self, step: Step) -> StepServer:
@@ -52,7 +52,7 @@ class Servers:
             started = self._get(_Kind(True, limits.controllers(resources)))
         return limits.names(resources, kept_by=started.claim.place.controllers)
 
-    def _get(self, kind: _Kind) -> _Started:
+    def _get(self, kind: _Kind) -> _ClaimedServer:
         found = self._started.get(kind)
         if found is None:
             # The memory controller also counts, and says what was killed for want of memory.
@@ -63,7 +63,7 @@ class Servers:
             except BaseException:
                 claimed.release()
                 raise
-            found = self._started[kind] = _Started(server, claimed)
+            found = self._started[kind] = _ClaimedServer(server, claimed)
         return found
 
     def close(self, held: list[int]) -> None:

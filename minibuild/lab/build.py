@@ -95,7 +95,7 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
 def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
     """All that is left to do, with a policy for its merges. `how` keeps the results apart."""
     build, worker = begun.build, begun.build.worker
-    watched = _Watched(worker.snapshots)
+    watched = _RecordingSnapshotter(worker.snapshots)
     materialiser = Materialiser(
         worker.store,
         cast(Snapshotter, watched),
@@ -117,7 +117,7 @@ def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
     return MergeRun(how, error, tuple(_named(begun, solver.reached(), watched.calls)))
 
 
-class _Watched:
+class _RecordingSnapshotter:
     """A snapshotter that remembers what it was asked to merge and what came of it."""
 
     def __init__(self, snapshots: Snapshotter) -> None:

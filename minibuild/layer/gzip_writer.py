@@ -62,7 +62,7 @@ class KnownBlocks(Protocol):
         """Note where in the layer in the making a block is, in the order in which they come."""
 
 
-class _Task:
+class _BlockTask:
     """A block to compress, and its result."""
 
     __slots__ = (
@@ -96,7 +96,7 @@ class GzipWriter:
         self._known = known
         self._threads: list[threading.Thread] = []
         self._tasks: Any = None
-        self._pending: deque[_Task] = deque()
+        self._pending: deque[_BlockTask] = deque()
         self._dictionary = b""
         self._crc = 0
         self._size = 0
@@ -136,8 +136,8 @@ class GzipWriter:
             thread.join()
         self._threads = []
 
-    def _task(self, buffer: bytearray, length: int, *, last: bool) -> _Task:
-        task = _Task(buffer, length, self._size, self._dictionary, last)
+    def _task(self, buffer: bytearray, length: int, *, last: bool) -> _BlockTask:
+        task = _BlockTask(buffer, length, self._size, self._dictionary, last)
         data = memoryview(buffer)[:length]
         self._crc = self._deflater.library.crc32(data, self._crc)
         self._size += length
@@ -178,7 +178,7 @@ class GzipWriter:
                 task.error = error
             task.done.set()
 
-    def _compress(self, task: _Task) -> None:
+    def _compress(self, task: _BlockTask) -> None:
         # The buffers hold the data while the library, without the interpreter lock, reads it.
         data = memoryview(task.buffer)[: task.length]
         if self._known is not None and self._worthwhile and not task.last:

@@ -28,7 +28,7 @@ class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", c_void_p))
 
 
-class _Part(ctypes.Structure):
+class _IoVec(ctypes.Structure):
     _fields_ = (("start", c_void_p), ("size", c_size_t))
 
 
@@ -74,8 +74,8 @@ class MemoryReader:
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(2 * _PAGE)
-        self._local = _Part(ctypes.addressof(self._buffer), 0)
-        self._remote = (_Part * 2)()
+        self._local = _IoVec(ctypes.addressof(self._buffer), 0)
+        self._remote = (_IoVec * 2)()
         self._addresses = ctypes.addressof(self._local), ctypes.addressof(self._remote)
 
     def string(self, pid: int, address: int) -> bytes:

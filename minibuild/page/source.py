@@ -25,10 +25,10 @@ _MOST_ROWS = 1500
 
 def source(found: Facts) -> Html:
     """The body of the section."""
-    return _Index(found).table()
+    return _SourceTable(found).table()
 
 
-class _Index:
+class _SourceTable:
     """The table in the making."""
 
     def __init__(self, found: Facts) -> None:

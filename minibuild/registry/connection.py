@@ -31,13 +31,13 @@ def pools(
     """The classes of pools by scheme, as `PoolManager.pool_classes_by_scheme` wants them."""
     settings = {"cancelled": cancelled, "stall_s": stall_s, "report": staticmethod(report)}
 
-    class Plain(HTTPConnectionPool):
+    class PlainPool(HTTPConnectionPool):
         ConnectionCls = type("Connection", (_Connection, HTTPConnection), settings)
 
-    class Tls(HTTPSConnectionPool):
+    class TlsPool(HTTPSConnectionPool):
         ConnectionCls = type("Connection", (_Connection, HTTPSConnection), settings)
 
-    return {"http": Plain, "https": Tls}
+    return {"http": PlainPool, "https": TlsPool}
 
 
 class _Connection(HTTPConnection):
@@ -52,7 +52,7 @@ class _Connection(HTTPConnection):
         pace = Pace(f"{self.host}:{self.port}", self.stall_s, self.report)
         _in_a_thread(super().connect, self.cancelled, pace)
         # TLS through a proxy that itself wants TLS is no socket, and waits as it always does.
-        if isinstance(self.sock, _Watched):
+        if isinstance(self.sock, _CancellableSocket):
             self.sock.watch(self.cancelled, pace)
 
 
@@ -85,7 +85,7 @@ def _check(cancelled: threading.Event) -> None:
         raise Cancelled("cancelled while waiting for a registry")
 
 
-class _Watched(socket.socket):
+class _CancellableSocket(socket.socket):
     """A socket that looks at an event while it waits. Its own time-out is short, so that the one
     that was set is counted here."""
 
@@ -157,9 +157,9 @@ class _Watched(socket.socket):
             raise Stalled(f"nothing of what is sent was taken for {self._pace.limit_s:g} seconds")
 
 
-class _Socket(_Watched):
+class _Socket(_CancellableSocket):
     """One without TLS."""
 
 
-class TlsSocket(_Watched, SSLSocket):
+class TlsSocket(_CancellableSocket, SSLSocket):
     """One with TLS, for `SSLContext.sslsocket_class`."""

@@ -103,7 +103,7 @@ class UploadSession:
                 self._location,
                 (202, 204),
                 headers=headers,
-                body=lambda: cast(BinaryIO, _Part(source, descriptor, start, length, meter)),
+                body=lambda: cast(BinaryIO, _BlobPart(source, descriptor, start, length, meter)),
                 push=True,
                 once=True,
             ),
@@ -143,7 +143,7 @@ class UploadSession:
         discard(response)
 
 
-class _Part:
+class _BlobPart:
     """A piece of a blob as a file, opened where the piece begins."""
 
     def __init__(

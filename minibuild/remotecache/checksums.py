@@ -40,7 +40,7 @@ _NOTHING = digest_bytes(b"")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-class _Directory:
+class _WalkedDirectory:
     """A directory on the way of a walk, with its digest. It counts once something in it does."""
 
     __slots__ = ("_counted", "digest", "path")
@@ -115,7 +115,7 @@ class Checksums:
     def _counted(self, selector: Selector, prefix: str) -> Iterator[tuple[str, Digest]]:
         """The paths that count, in order, and their digests."""
         include, exclude = IgnorePatterns(selector.include), IgnorePatterns(selector.exclude)
-        above: list[_Directory] = []
+        above: list[_WalkedDirectory] = []
         for here, inside, found in self._candidates(selector, prefix):
             while above and not here.startswith(f"{above[-1].path}/"):
                 above.pop()
@@ -130,7 +130,7 @@ class Checksums:
                 yield from ((d.path, d.digest) for d in above if d.take())
                 yield here, digest
             if found.is_dir:
-                above.append(_Directory(here, digest, counts))
+                above.append(_WalkedDirectory(here, digest, counts))
 
     def _candidates(self, selector: Selector, prefix: str) -> Iterator[tuple[str, str, FoundFile]]:
         """What patterns are to be tried on: a path of the tree, the part of it that they see."""

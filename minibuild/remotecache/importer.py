@@ -48,7 +48,7 @@ class Imports(RemoteCache):
         self._build = build
         self._places = places
         self._keys_of = keys_of
-        self._planned: _Plan | None = None
+        self._planned: _PlannedGraph | None = None
         self._keys: BuildkitKeys | None = None
         self._documents: list[_Document] | None = None
         self._used: dict[Digest, tuple[CachedStep, Result]] = {}
@@ -73,7 +73,7 @@ class Imports(RemoteCache):
         self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
     ) -> None:
         with self._asking:
-            self._planned, self._keys = _Plan(targets, images), None
+            self._planned, self._keys = _PlannedGraph(targets, images), None
 
     def find_vertex(
         self,
@@ -168,7 +168,7 @@ class Imports(RemoteCache):
         return found
 
 
-class _Plan(NamedTuple):
+class _PlannedGraph(NamedTuple):
     """The graph of a build, and what its images are."""
 
     targets: Sequence[Vertex | None]

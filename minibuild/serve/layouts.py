@@ -119,10 +119,10 @@ class _ClientBlobs(BlobSource):
             api_type("ContentReadRequest")(digest=descriptor.digest, offset=offset, size=size)
         )
         call.finish()
-        return io.BufferedReader(_Incoming(call), CHUNK_BYTES)
+        return io.BufferedReader(_IncomingBlob(call), CHUNK_BYTES)
 
 
-class _Incoming(io.RawIOBase):
+class _IncomingBlob(io.RawIOBase):
     """The bytes of a blob as they come."""
 
     def __init__(self, call: ClientCall) -> None:

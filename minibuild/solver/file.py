@@ -59,7 +59,7 @@ class FileRunner:
             }
             base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
             places = Places(-1, base_fd, sources, build.worker.snapshots.owners(parent))
-            work = _Work(ready, op, places, parent, watched, look)
+            work = _FileTask(ready, op, places, parent, watched, look)
             if all(tree.local for tree in sources.values()):
                 work = work._replace(inventory=build.worker.store.ingest_path())
                 stack.callback(discard, work.inventory)
@@ -68,7 +68,7 @@ class FileRunner:
             keep_table(build.worker, work.inventory, key, result.layer, patched=result.patched)
             return (*base, key), result
 
-    def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
+    def _again(self, work: "_FileTask", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
             packed = work.ready.vertex.digest in self._plan.layered  # An output waits for it.
@@ -82,7 +82,7 @@ class FileRunner:
             self._build.progress(work.ready.vertex.digest).remark(f"{kept} kept of the last copy")
         return key, result
 
-    def _make(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
+    def _make(self, work: "_FileTask") -> tuple[DiffKey, CopyResult]:
         """A new diff. Raises `Unplannable` if the last copy is of no use."""
         vertex, last = work.ready.vertex, work.last
         if self._plan.packing is not None and vertex.digest in self._plan.unread:
@@ -103,7 +103,7 @@ class FileRunner:
                 raise
             return self._write_tree(work)
 
-    def _write_tree(self, work: "_Work", *, shared: bool = False) -> tuple[DiffKey, CopyResult]:
+    def _write_tree(self, work: "_FileTask", *, shared: bool = False) -> tuple[DiffKey, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
         worker, parent = self._build.worker, work.parent
         patched = work.earlier is None or work.earlier.layer is not None
@@ -123,7 +123,9 @@ class FileRunner:
             worker.snapshots.commit(active)
         return self._add(work, done, upper=active), done
 
-    def _add(self, work: "_Work", done: CopyResult, *, upper: SnapshotID | None = None) -> DiffKey:
+    def _add(
+        self, work: "_FileTask", done: CopyResult, *, upper: SnapshotID | None = None
+    ) -> DiffKey:
         """The diff of what was made."""
         worker, lower = self._build.worker, None if upper is None else work.parent
         key = worker.diffs.add(work.ready.base, lower=lower, upper=upper, layer=done.layer)
@@ -132,7 +134,7 @@ class FileRunner:
             worker.layers.keep_patch(key, work.earlier.patch)
         return key
 
-    def _do(self, work: "_Work", form: Form, *, shared: bool = False) -> CopyResult:
+    def _do(self, work: "_FileTask", form: Form, *, shared: bool = False) -> CopyResult:
         """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted, if the
         last copy is of no use, or if it cannot be `shared` by several processes."""
         build, (ready, op, places, *_) = self._build, work
@@ -160,7 +162,7 @@ class FileRunner:
         return CopyResult()
 
 
-class _Work(NamedTuple):
+class _FileTask(NamedTuple):
     """A File to do: its vertex, where it reads and writes, and the tree it stands on. `inventory`
     is where the table of what it puts goes, `last` what there is of the last copy, and `earlier`
     what of that it begins with."""

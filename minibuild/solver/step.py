@@ -74,7 +74,7 @@ Outputs = Mapping[int, Result]
 _CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
 
 
-class _Work(NamedTuple):
+class _StepWork(NamedTuple):
     """What is known of a step that has to be done: what its keys are made of, when that was read,
     the vertices that are waiting for it alone, and what was seen of the sources of a copy."""
 
@@ -211,7 +211,7 @@ class Steps:
                 answer = lookup.find_elsewhere(ready, op, canonical, contents=True)
                 found = answer.result if answer is not None and answer.whole else None
             if found is None:
-                made = _Work(parts, fast, canonical, since_ns, waiting, look)
+                made = _StepWork(parts, fast, canonical, since_ns, waiting, look)
                 return self._work(ready, op, made)
         if fast != canonical and not found.origin:
             record = Record(canonical, found.result)
@@ -223,11 +223,11 @@ class Steps:
     ) -> VertexResult:
         """The same for a step that runs already. Its lock is held, and it has no record."""
         with step.lock:
-            work = _Work([], step.key, step.key, 0, waiting)
+            work = _StepWork([], step.key, step.key, 0, waiting)
             return self._work(ready, step.op, work, step.run)
 
     def _work(
-        self, ready: ReadyVertex, op: Exec | File, work: "_Work", run: "ExecRun | None" = None
+        self, ready: ReadyVertex, op: Exec | File, work: "_StepWork", run: "ExecRun | None" = None
     ) -> VertexResult:
         """Do a step under its lock, and remember what came of it."""
         parts, fast, canonical, since_ns, *_ = work
@@ -242,7 +242,7 @@ class Steps:
         return VertexResult(result, canonical, fast, forced=ready.must_execute)
 
     def _run(
-        self, ready: ReadyVertex, op: Exec | File, work: "_Work", run: "ExecRun | None"
+        self, ready: ReadyVertex, op: Exec | File, work: "_StepWork", run: "ExecRun | None"
     ) -> tuple[Result, Outputs, int | None]:
         """What a step comes to, what it left in its mounts, and the newest ctime of what it read,
         if that is known."""
@@ -265,7 +265,7 @@ class Steps:
         return result, left, None
 
     def _prepare_one(
-        self, ready: ReadyVertex, work: "_Work", root: SnapshotID
+        self, ready: ReadyVertex, work: "_StepWork", root: SnapshotID
     ) -> "PreparedStep | None":
         """Prepare a step on this one, whose process runs and writes to `root`."""
         if not work.waiting or work.parts or self._lookup.remote is not None:

@@ -111,7 +111,7 @@ class ContextMounts:
         pick = next(Selection(one_path(mount.source), tree).picks())
         with self._making:
             way = self._ways_of(path)[0]
-            view = self._view(_Task(tree, pick, not mount.readonly, way, cancelled), path)
+            view = self._view(_MountTask(tree, pick, not mount.readonly, way, cancelled), path)
             if not view.copy:
                 where = (mount.target, path, pick.real)
                 made = BindContext(*where, view.owner, view.mask, not mount.readonly)
@@ -121,7 +121,7 @@ class ContextMounts:
         copy = Mount((view.copy,))
         return BindTree(mount.target, copy, f"/{name}", mount.readonly, not mount.readonly)
 
-    def _view(self, task: "_Task", path: str) -> _View:
+    def _view(self, task: "_MountTask", path: str) -> _View:
         """How something is shown now: as before, if what counted for that is as it was."""
         key = (path, task.tree.ignore, task.pick.real, task.written)
         folder = task.pick.real if task.pick.is_dir else task.pick.real.rpartition("/")[0]
@@ -132,7 +132,7 @@ class ContextMounts:
                 view = self._views[key] = make(task, fd)
             return view
 
-    def _of_directory(self, task: "_Task", fd: int) -> _View:
+    def _of_directory(self, task: "_MountTask", fd: int) -> _View:
         tree, top, way = task.tree, task.pick.real, task.way
         if way == "copied":
             with self._new_folder() as (made, made_fd):
@@ -146,7 +146,7 @@ class ContextMounts:
             seen = write_mask(tree, fd, found, made_fd, self._opaque, sink, task.cancelled)
         return _View(found.owner, made, seen=seen)
 
-    def _of_file(self, task: "_Task", fd: int) -> _View:
+    def _of_file(self, task: "_MountTask", fd: int) -> _View:
         """The view of a file in the open directory."""
         status, way = task.pick.stat, task.way
         owner = (status.st_uid, status.st_gid)
@@ -174,7 +174,7 @@ class ContextMounts:
         self._made.clear()
 
 
-class _Task(NamedTuple):
+class _MountTask(NamedTuple):
     """What is to be shown of which context, whether the step may write to it, and how."""
 
     tree: SourceTree

@@ -40,7 +40,7 @@ from minibuild.startup.tuples import NamedTuple
 _HOSTS, _RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 
 
-class _Source(NamedTuple):
+class _MountSource(NamedTuple):
     """What is to be seen: the mount, and where it is now, on the filesystem of "/". It is `lent`,
     and moved back, a part of a `tree` perhaps, whose layer then takes what was changed; or made for
     the step, and dropped, after what the step changed in it has come to `place`, if that is a path.
@@ -71,7 +71,7 @@ class StepMounts:
         self._root = root
         self._step = step
         self._cancelled = cancelled
-        self._sources: list[_Source] = []
+        self._sources: list[_MountSource] = []
         self._made: list[_Made] = []
         self._hosts: bytes | None = None
         self._resolv_conf = etc_files.resolv_conf()
@@ -81,31 +81,33 @@ class StepMounts:
         for mount in sorted(self._step.mounts, key=lambda m: m.target.rstrip("/")):
             self._sources.append(self._source(mount))
 
-    def _source(self, mount: StepMount) -> _Source:
+    def _source(self, mount: StepMount) -> _MountSource:
         match mount:
             case BindTree():
                 if not mount.readonly and not mount.writable_discard:
                     return self._written(mount)
                 tree = mount.tree.layers[0]
-                return _Source(mount, self._copy(_beneath(tree, mount.source, mount.target)))
+                return _MountSource(mount, self._copy(_beneath(tree, mount.source, mount.target)))
             case BindContext():
                 # A file of root that is only read: the rest of contexts comes as trees here.
-                return _Source(mount, self._copy(_beneath(mount.path, mount.source, mount.target)))
+                return _MountSource(
+                    mount, self._copy(_beneath(mount.path, mount.source, mount.target))
+                )
             case BindPath():
                 return self._of_machine(mount)
             case Tmpfs():
-                return _Source(mount, self._directory(0o1777))
+                return _MountSource(mount, self._directory(0o1777))
             case SecretFile():
-                return _Source(mount, self._file(mount.data, mount.mode, mount.uid, mount.gid))
+                return _MountSource(mount, self._file(mount.data, mount.mode, mount.uid, mount.gid))
 
-    def _written(self, mount: BindTree) -> _Source:
+    def _written(self, mount: BindTree) -> _MountSource:
         """A snapshot that takes what the step writes."""
         tree = WorkingTree(self._root.new_name())
         tree.follow(layers_of(mount.tree), self._cancelled)
         path = _beneath(tree.folder, mount.source, mount.target)
-        return _Source(mount, path, lent=True, tree=tree)
+        return _MountSource(mount, path, lent=True, tree=tree)
 
-    def _of_machine(self, mount: BindPath) -> _Source:
+    def _of_machine(self, mount: BindPath) -> _MountSource:
         """A cache or a socket. What is on another filesystem than "/" is copied, or linked to."""
         real = os.path.realpath(mount.path) if os.path.isdir(mount.path) else mount.path
         if mount.source.strip("/"):
@@ -115,12 +117,12 @@ class StepMounts:
         if stat.S_ISSOCK(found.st_mode) and not same:
             path = self._root.new_name()
             os.symlink(real, path)
-            return _Source(mount, path)
+            return _MountSource(mount, path)
         if mount.readonly and not stat.S_ISSOCK(found.st_mode):
-            return _Source(mount, self._copy(real))
+            return _MountSource(mount, self._copy(real))
         if same:
-            return _Source(mount, real, lent=True)
-        return _Source(mount, self._copy(real), place=real)
+            return _MountSource(mount, real, lent=True)
+        return _MountSource(mount, self._copy(real), place=real)
 
     def _directory(self, mode: int) -> str:
         path = self._root.new_name()

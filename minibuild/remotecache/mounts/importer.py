@@ -40,7 +40,7 @@ class MountImports:
     """The imports of one build. Safe in threads."""
 
     def __init__(self, places: Sequence[CacheMountPlace]) -> None:
-        self._sources = [_Source(asked) for asked in places]
+        self._sources = [_ImportPlace(asked) for asked in places]
         self._done: set[str] = set()
 
     def import_mounts(self, build: BuildContext, mounts: Sequence[CacheMount]) -> None:
@@ -127,7 +127,7 @@ def _replace(
     local.remember(local.fingerprint(), layer._replace(annotations={}))
 
 
-class _Source:
+class _ImportPlace:
     """A place to import from, asked once, when the first mount is wanted."""
 
     def __init__(self, asked: CacheMountPlace) -> None:
