@@ -79,6 +79,21 @@ def test_satellites_come_when_they_are_needed(path: Path) -> None:
     assert not early
 
 
+EXCEPTED = ("tests/snapshot/", "tests/registry/")
+"""Merges are compared with the model of the lab, and what is pulled was pushed."""
+
+
+def test_tests_of_the_core_import_no_satellite() -> None:
+    """So that those that `CORE_TESTS` leaves out, which take longer, would pass without, too."""
+    packages = {path.parts[1] for path in core() if len(path.parts) > 2}
+    tests = [p for name in packages for p in (CHECKOUT / "tests" / name).rglob("*.py")]
+    for path in (str(p.relative_to(CHECKOUT)) for p in tests):
+        if not path.startswith(EXCEPTED):
+            used = imported(Path(path))
+            assert not {n for n in used if any(belongs(n, s) for s in SATELLITES)}, path
+    assert len(tests) > 100
+
+
 def run(checkout: Path, *words: str) -> None:
     """Run a module of the checkout, which has to come to a good end."""
     path = f"{checkout}:{checkout}/frontends"

@@ -20,6 +20,9 @@ from minibuild.layer.layer import Layer
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
+from tests.layer import trees
+from tests.layer.tars import layer_of
+from tests.layer.test_tar_sparse import FILES, WAYS, packed, write
 from tests.support.images import File, apply_layer
 
 Op = tuple[str, str, str]
@@ -195,3 +198,14 @@ def test_files_of_the_same_inode_stay_links(store: Store, tmp_path: Path) -> Non
     one = squash_layers(content, layers, 0, "uncompressed")
     with tarfile.open(fileobj=io.BytesIO(content.read(one.digest))) as archive:
         assert [(m.name, m.linkname) for m in archive] == [("b", ""), ("c", "b")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_sparse_file_is_written_out(store: Store, tmp_path: Path, way: str) -> None:
+    """However GNU tar says where its holes are."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in/s", *FILES["no whole blocks"])
+    layer = layer_of(store, packed(tmp_path / "in", way))
+    again = squash_layers(ContentStore(store), [layer])
+    trees.unpack_into(again, str(tmp_path / "again"))
+    assert (tmp_path / "again/s").read_bytes() == (tmp_path / "in/s").read_bytes()
