@@ -257,11 +257,3 @@ def test_the_platform_of_a_config_that_does_not_say_it(members: dict[str, str]) 
     assert found.platform[:2] == (members.get("os", ""), members.get("architecture", ""))
     expected = members.get("os", "linux"), members.get("architecture", "amd64")
     assert found.image.platform[:2] == expected
-
-
-def test_the_first_documents_of_the_fuzzer() -> None:
-    """`python -m tests.fuzz documents` makes more of them: as many as there is time for."""
-    from tests.fuzz.documents import run
-
-    for number in range(500):
-        run(number)
