@@ -58,7 +58,7 @@ class IgnorePatterns:
                 self._runs.append([])
             self._runs[-1].append(pattern)
         self._negated = [run[0].negated for run in self._runs]
-        self._index = _PatternIndex(self._runs)
+        self._index = _Index(self._runs)
         self._below = _Below(pattern.text for pattern in self._patterns if pattern.negated)
         self._directories = {"": _Matched(False, ())}
 
@@ -184,7 +184,7 @@ class _ByText:
             tried += self._found.get(path[-length:], ())
 
 
-class _PatternIndex:
+class _Index:
     """Which runs a path matches by itself.
 
     Patterns that begin with `**/` count for each directory that the path is in, the others from
