@@ -4,7 +4,7 @@ Comes in: the attributes of a call, and the client's session. Goes out: a reques
 with empty folders in the place of the client's; its graph as LLB, which says what has to be read
 of those; or the answer to a question of `--call`. Nothing is built here.
 Rules: moby/buildkit `frontend/dockerui`, `frontend/subrequests`.
-Read next: `needs`, `build`.
+Read next: `prepared`, `build`.
 """
 
 import json

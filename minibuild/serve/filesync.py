@@ -20,7 +20,7 @@ from minibuild.events import Report, VertexInfo
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter, reported
-from minibuild.serve.listing import Listing
+from minibuild.serve.contexts import Listing
 from minibuild.serve.session import ClientSession, is_absent
 
 UPLOADED = "http://buildkit-session/"

@@ -6,7 +6,7 @@ store's folder `history`, the oldest of which are removed. Builds of the command
 id: they are listed from minibuild's own records.
 The service `Content` has the logs and other blobs that records name: nothing can be written there.
 Rules: moby/buildkit `solver/llbsolver/history`.
-Read next: `past`.
+Read next: `records`.
 """
 
 import os
@@ -26,8 +26,7 @@ from minibuild.digest import (
     digest_strings,
 )
 from minibuild.linux.descriptors import replacing
-from minibuild.serve.past import Past
-from minibuild.serve.records import add_results, results_of
+from minibuild.serve.records import Past, add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.request import BuildResult
 

@@ -22,14 +22,12 @@ from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import parse_config
 from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import options
-from minibuild.serve.caches import cache_options
 from minibuild.serve.calls import root_call
 from minibuild.serve.caps import LLB_CAPS
 from minibuild.serve.definition import check_allowed
-from minibuild.serve.layouts import fetch_contexts
+from minibuild.serve.layouts import cache_options, fetch_contexts
 from minibuild.serve.lending import with_logins
-from minibuild.serve.needs import Needs
-from minibuild.serve.prepared import Prepared
+from minibuild.serve.prepared import Needs, Prepared
 from minibuild.session.request import FrontendCall
 from minibuild.startup.tuples import NamedTuple
 

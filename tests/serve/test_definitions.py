@@ -15,7 +15,7 @@ from minibuild.buildkit.encode import encode
 from minibuild.buildkit.encode_source import LocalAccess
 from minibuild.digest import digest_bytes
 from minibuild.graph.state import local, scratch
-from minibuild.serve.needs import Needs
+from minibuild.serve.prepared import Needs
 from tests.conftest import Cli
 from tests.serve.clients import client_of
 from tests.support.buildkit_client import TYPES, Client, unary

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.buildkit.messages import framed
-from minibuild.serve.listing import Listing
+from minibuild.serve.contexts import Listing
 
 ENTRIES = [b"\x12\x03abc", b"\x12\x02de", b""]
 DATA = b"\x08\x02\x22\x01x"
@@ -78,5 +78,5 @@ def test_a_folder_that_was_changed_or_replaced(folder: Path) -> None:
 def test_the_machine_was_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot_id = folder / "../boot"
     boot_id.write_text("another\n")
-    monkeypatch.setattr("minibuild.serve.listing._BOOT_ID", os.fspath(boot_id))
+    monkeypatch.setattr("minibuild.serve.contexts._BOOT_ID", os.fspath(boot_id))
     assert heard(Listing(str(folder)), raw(ENTRIES[0])) == raw(ENTRIES[0])
