@@ -21,9 +21,8 @@ from minibuild.lab.algebra import (
     text_of,
     value_of,
 )
-from minibuild.lab.disk import edit_tree, read_tree
 from minibuild.lab.model import ModelTree
-from minibuild.lab.trees import Edit, edited, parse_tree
+from minibuild.lab.trees import Edit, edit_tree, edited, parse_tree, read_tree
 from minibuild.snapshot.api import MergePolicy, MergeReport, SnapshotID, Strategy
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
 from minibuild.solver.diff import difference

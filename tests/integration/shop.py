@@ -12,8 +12,8 @@ from typing import Any
 from minibuild import BuildResult, Output
 from minibuild.digest import Digest
 from minibuild.graph.state import State, scratch
-from minibuild.lab.disk import read_tree
 from minibuild.lab.model import ModelTree
+from minibuild.lab.trees import read_tree
 
 
 class Shop:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.lab.disk import TYPES, read_entry
+from minibuild.lab.trees import TYPES, read_entry
 from minibuild.linux import device, recorded, xattr
 from minibuild.linux.contents import Copier
 from minibuild.linux.tree_writer import TreeWriter

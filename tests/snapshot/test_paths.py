@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from minibuild.lab.disk import TYPES, read_entry
 from minibuild.lab.model import plain
+from minibuild.lab.trees import TYPES, read_entry
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Diff, Kind, SnapshotID
 from tests.snapshot.world import (

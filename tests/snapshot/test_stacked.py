@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from minibuild.lab.disk import read_tree
 from minibuild.lab.model import plain
+from minibuild.lab.trees import read_tree
 from minibuild.snapshot import whiteout
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.select import open_snapshotter

@@ -15,8 +15,8 @@ from threading import Event
 from typing import Literal, TypeVar
 
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
-from minibuild.lab.disk import read_tree
 from minibuild.lab.model import ModelTree
+from minibuild.lab.trees import read_tree
 from minibuild.linux import device, root_mount, syscalls, xattr
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.native import NativeSnapshotter
