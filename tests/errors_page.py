@@ -24,7 +24,7 @@ PAGE = CHECKOUT / "docs/errors.md"
 
 _PROGRAM = (
     "minibuild.cli.build",
-    "minibuild.cli.excerpt",
+    "minibuild.cli.errors",
     "minibuild.rootless.enter",
     "minibuild.fileop.missing",
     "minibuild.builder",

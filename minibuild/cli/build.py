@@ -278,7 +278,7 @@ def _shown(request: BuildRequest, session: Session, mode: Mode) -> Iterator[Rend
     finally:
         renderer.close()
         if mode not in ("quiet", "rawjson") and renderer.trace.warnings:
-            from minibuild.cli.excerpt import warning_lines
+            from minibuild.cli.errors import warning_lines
 
             found, places = renderer.trace.warnings, _places(request)
             for line in warning_lines(found, details=session.debug, places=places):

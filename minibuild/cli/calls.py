@@ -15,7 +15,7 @@ from typing import Any, Literal
 from minibuild.buildflags.attributes import fields
 from minibuild.buildflags.sizes import truth
 from minibuild.cli.command import Session, writing
-from minibuild.cli.excerpt import excerpt
+from minibuild.cli.errors import excerpt
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.events import Report

@@ -43,7 +43,7 @@ CATALOGUE: Mapping[str, Summary] = {
     "image squash": Summary("image_edit", "make one layer of those above the base"),
     "image config": Summary("image_edit", "change how an image is to be run, without building"),
     "image index": Summary("image_edit", "one name for images of several platforms"),
-    "image import": Summary("image_import", "make an image of one layer from a tar"),
+    "image import": Summary("image_files", "make an image of one layer from a tar"),
     "image save": Summary("image_files", "write images to an archive or OCI layout"),
     "image load": Summary("image_files", "read images from an archive or OCI layout"),
     "login": Summary("login", "log in to a registry, and keep the login"),

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from minibuild.buildflags.attributes import assignment, assignments
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_import import layer_of_tar
+from minibuild.cli.image_files import layer_of_tar
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import find, new_name, open_images, reference

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.errors import Line, describe
-from minibuild.cli.excerpt import excerpt
+from minibuild.cli.errors import Line, describe, excerpt
 from minibuild.errors import (
     BuildError,
     Cancelled,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from minibuild.cli.build import image_id
-from minibuild.cli.excerpt import warning_lines
+from minibuild.cli.errors import warning_lines
 from minibuild.cli.summary import instruction, summary
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import Span
