@@ -2,21 +2,25 @@
 
 Comes in: a build, and a path in the result of one of its steps. Goes out: one `Origin` for each
 step on the way. A result is a list of diffs: the last one that touched the path made it, and the
-step whose own diff that is. A COPY leads on to the path that it copied, in another result or in
-the context. Diffs are read where they lie, as trees or as layers; nothing is unpacked.
+step whose own diff that is. A COPY leads on to the path that it copied, in another result or in the
+context. Diffs are read where they lie, as trees or as layers; nothing is unpacked. Where a copy
+puts what it reads is told from its operation alone, by the rules of COPY: of a folder that is named
+the contents are copied; a file goes into the destination if that is written as a folder, or if
+there are several sources.
 Read next: `minibuild.snapshot.view`, for what a tree says of a path.
 """
 
+import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from minibuild.cache.results import DiffKey
+from minibuild.fileop.plan import names_directory
 from minibuild.image.listing import entries_of
 from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import whiteout
 from minibuild.record.causes import read_files
-from minibuild.record.copies import placed
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import GetParts, input_of
 from minibuild.snapshot.api import SnapshotID
@@ -25,6 +29,54 @@ from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
+
+_WILD = "*?[\\"
+
+
+def destination(
+    copy: Mapping[str, Any], source: str, *, folder: bool, named: str = ""
+) -> str | None:
+    """Where the file or `folder` at `source` of the input comes, if there is no folder of the name
+    of the destination; None if it is not copied, or not for the path that is `named`. Paths have
+    no slash around them."""
+    dest, names = str(copy["dest"]), source.strip("/").split("/")
+    top = dest.strip("/").removesuffix("/.").removeprefix("./")
+    if copy.get("parents"):
+        return posixpath.join(top, *names)
+    for path in [named] if named else copy["paths"]:
+        pattern = [name for name in path.split("/") if name not in ("", ".")]
+        if len(names) < len(pattern) or not all(map(_may_match, pattern, names)):
+            continue
+        rest = names[len(pattern) :]
+        if rest or folder:
+            return posixpath.join(top, *rest).strip("/")
+        return posixpath.join(top, names[-1]) if into_folder(copy) else top
+    return None
+
+
+def placed(copy: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """All that a copy wrote, in order, as paths and where they came from; `files` are those that it
+    read, with their fingerprints. A file may also have come into a folder of the name of the
+    destination, if there was one."""
+    for named in copy["paths"]:
+        for source, words in files.items():
+            folder = words.startswith("dir")
+            path = destination(copy, source, folder=folder, named=named)
+            if path:
+                yield path, source
+                if not folder and path == str(copy["dest"]).strip("/"):
+                    yield posixpath.join(path, posixpath.basename(source)), source
+
+
+def into_folder(copy: Mapping[str, Any]) -> bool:
+    """Whether the destination is a folder, whatever is there."""
+    wild = any(c in path for path in copy["paths"] for c in _WILD)
+    return names_directory(str(copy["dest"])) or len(copy["paths"]) > 1 or wild
+
+
+def _may_match(pattern: str, name: str) -> bool:
+    return pattern == name or any(c in pattern for c in _WILD)
+
 
 PathTrace = Literal["", "file", "directory", "touched", "gone", "lost"]
 """What a diff did to a path: nothing, made it, changed its owner, mode or time alone, or deleted

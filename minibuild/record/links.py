@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 from minibuild.graph.literals import parse_uint
+from minibuild.record.blame import destination
 from minibuild.record.causes import read_files
-from minibuild.record.copies import destination
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.result_tree import Look, NodeStat
 from minibuild.record.story import ExplainedStep, GetParts, story

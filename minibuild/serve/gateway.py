@@ -24,7 +24,6 @@ from minibuild.image.layout_folder import LayoutFolder
 from minibuild.oci.model import OCI_INDEX, Index, describe, index_bytes
 from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
-from minibuild.serve.calls import frontend_call
 from minibuild.serve.definition import (
     LOCALS,
     ClientDefinition,
@@ -45,7 +44,7 @@ from minibuild.serve.llb import (
     prepare,
 )
 from minibuild.serve.policies import SourceJudge, guarded, judge_of, policies_of
-from minibuild.serve.prepared import Needs, Prepared
+from minibuild.serve.prepared import Needs, Prepared, frontend_call
 from minibuild.session.request import BuildRequest, FrontendCall, Output
 
 

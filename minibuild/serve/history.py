@@ -227,10 +227,10 @@ class BuildHistory:
 
     def _add_trace(self, record: Any) -> None:
         """Keep the trace of a build, which clients ask for by their wish to have all of it."""
-        from minibuild.serve.traces import MEDIA_TYPE, trace_of
+        from minibuild.serve.records import TRACE_TYPE, trace_of
 
         parse = api_type("StatusResponse").FromString
-        self._keep(record.trace, MEDIA_TYPE, trace_of(record, map(parse, self._replay(record))))
+        self._keep(record.trace, TRACE_TYPE, trace_of(record, map(parse, self._replay(record))))
         self._write(record)
 
     def _blob(self, digest: str) -> str:

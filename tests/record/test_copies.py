@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.record.copies import placed
+from minibuild.record.blame import placed
 
 
 def copy(*paths: str, dest: str, **fields: Any) -> dict[str, Any]:
