@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from minibuild.graph.svg import shown
 from minibuild.page.facts import Facts, WrittenPath
 from minibuild.page.markup import Html, details, line_link, plural, seconds, state, text, words
-from minibuild.record.causes import KeyParts, read_files
+from minibuild.record.causes import KeyParts, reads
 from minibuild.record.changes import as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import ExplainedStep
@@ -51,7 +51,9 @@ class _SourceTable:
         )
 
     def _of_lines(self, lines: Sequence[str]) -> Iterator[Html]:
-        steps = [s for s in self._facts.build.steps if s.lines and _is_told(s)]
+        steps = [
+            s for s in self._facts.build.steps if s.lines and (s.is_step or s.kind in _SOURCES)
+        ]
         for first, last in _blocks(steps, len(lines)):
             here = [step for step in steps if first <= step.line <= last]
             numbers = "<br>".join(map(str, range(first, last + 1)))
@@ -146,10 +148,6 @@ def _paths(paths: Sequence[WrittenPath]) -> Html:
 # --- Lines ---
 
 
-def _is_told(step: RecordedStep) -> bool:
-    return step.is_step or step.kind in _SOURCES
-
-
 def _blocks(steps: Sequence[RecordedStep], count: int) -> Iterator[tuple[int, int]]:
     """The lines in groups: those of an instruction together, all others alone."""
     ends = {n: n for n in range(1, count + 1)}
@@ -206,8 +204,8 @@ def _parts(known: KeyParts) -> Iterator[Html]:
         yield f"env   and {len(pairs) - _VARIABLES} more"
     found = [
         f"read  {words(path)}  {words(said)}"
-        for number in range(len(known["parts"]))
-        for path, said in (read_files(known, number) or {}).items()
+        for _, files in reads(known)
+        for path, said in (files or {}).items()
     ]
     yield from found[:_FILES]
     if len(found) > _FILES:

@@ -20,9 +20,9 @@ from minibuild.fileop.plan import names_directory
 from minibuild.image.listing import entries_of
 from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import whiteout
-from minibuild.record.causes import read_files
+from minibuild.record.causes import reads
 from minibuild.record.records import BuildRecord, RecordedStep
-from minibuild.record.story import GetParts, input_of
+from minibuild.record.story import GetParts
 from minibuild.snapshot.api import SnapshotID
 from minibuild.snapshot.compare import same_data, same_file
 from minibuild.snapshot.merge import view_of
@@ -235,9 +235,8 @@ class Blame:
             return
         actions = known["op"].get("actions") or ()
         copies = [action for action in actions if action["type"] == "Copy"]
-        for part, copy in enumerate(copies):
-            files, position = read_files(known, part), input_of(known["op"], part)
-            number = None if position is None else step.inputs[position]
+        for copy, (position, files) in zip(copies, reads(known), strict=False):
+            number = step.inputs[position]
             if files is None or number is None:
                 continue
             for path, source in placed(copy, files):

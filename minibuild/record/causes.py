@@ -57,10 +57,19 @@ def differences(old: KeyParts, new: KeyParts) -> Iterator[Cause]:
             yield from _files(one, other, number)
 
 
-def read_files(parts: KeyParts, number: int) -> Mapping[str, str] | None:
-    """The fingerprints of what a key read from its input of this number, if they are known."""
-    found = _by_number(parts["parts"]).get(number)
-    return found if isinstance(found, Mapping) else None
+def reads(parts: KeyParts) -> list[tuple[int, Mapping[str, str] | None]]:
+    """What a step reads, part by part, as `solver.keys.readers` has it: the number of the input,
+    and the fingerprints of the files in it, if they are known."""
+    members = parts["op"].get("actions") or parts["op"].get("mounts") or ()
+    numbers = [
+        int(member["input"])
+        for member in members
+        if member["type"] in ("Copy", "BindMount")
+        or (member["type"] == "CacheMount" and member["input"] >= 0)
+    ]
+    found = map(_by_number(parts["parts"]).get, range(len(numbers)))
+    files = (one if isinstance(one, Mapping) else None for one in found)
+    return list(zip(numbers, files, strict=True))
 
 
 def _by_number(parts: Mapping[str, Any]) -> dict[int, Any]:
@@ -184,15 +193,8 @@ def _files(old: Mapping[str, str], new: Mapping[str, str], number: int) -> Itera
             yield Cause("file", f"{path} is new", path, number)
         elif other is None:
             yield Cause("file", f"{path} is gone", path, number)
-        elif not _same(one, other):
+        elif one != other:
             yield Cause("file", f"{path}: {fingerprint_difference(one, other)}", path, number)
-
-
-def _same(old: str, new: str) -> bool:
-    """Whether fingerprints are equal; older versions kept the last 16 characters only."""
-    return old == new or (len(old) == 16 and new.endswith(old)) or (
-        len(new) == 16 and old.endswith(new)
-    )  # fmt: skip
 
 
 def fingerprint_difference(old: str, new: str) -> str:

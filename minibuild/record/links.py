@@ -16,7 +16,7 @@ from typing import Any
 
 from minibuild.graph.literals import parse_uint
 from minibuild.record.blame import destination
-from minibuild.record.causes import read_files
+from minibuild.record.causes import reads
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.result_tree import Look, NodeStat
 from minibuild.record.story import ExplainedStep, GetParts, story
@@ -53,8 +53,7 @@ def advice(
         base = step.inputs[0]
         assert base is not None
         obstacle, unknown = "", ""
-        for number, copy in enumerate(actions):
-            files = read_files(known, number)
+        for copy, (_, files) in zip(actions, reads(known), strict=True):
             if files is None:
                 unknown = "which files it read is not known"
                 continue

@@ -10,10 +10,11 @@ changed is compared with what it was.
 Read next: `minibuild.cli.why`.
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from minibuild.record.causes import Cause, KeyParts, differences, op_differences, read_files
+from minibuild.record.causes import Cause, KeyParts, differences, op_differences, reads
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -261,10 +262,7 @@ class _Comparison:
         known = self._known(step)
         if cause.part is None or known is None:
             return None
-        number = input_of(known["op"], cause.part)
-        if number is None or number >= len(step.inputs):
-            return None
-        found = step.inputs[number]
+        found = step.inputs[reads(known)[cause.part][0]]
         return None if found is None else self.new.steps[found]
 
     # --- Where it stopped ---
@@ -277,20 +275,16 @@ class _Comparison:
             known = self._known(step)
             if known is None:
                 continue
-            for part in range(len(known["parts"])):
-                position = input_of(known["op"], part)
-                number = None if position is None else step.inputs[position]
-                files = read_files(known, part)
+            for position, files in reads(known):
+                number = step.inputs[position]
                 if number in self._changed and number is not None and files is not None:
                     yield StoppedChange(self.new.steps[number], step, tuple(sorted(files)))
 
 
 def _has_files(known: KeyParts | None) -> bool:
     """Whether the files that a step read are known; then they are causes of their own."""
-    if known is None:
-        return False
-    count = len(known["parts"])
-    return count > 0 and all(read_files(known, part) is not None for part in range(count))
+    found = [] if known is None else reads(known)
+    return bool(found) and all(files is not None for _, files in found)
 
 
 def _base(build: BuildRecord, step: RecordedStep) -> RecordedStep | None:
@@ -302,18 +296,6 @@ def _base(build: BuildRecord, step: RecordedStep) -> RecordedStep | None:
             return found
         number = found.inputs[-1]
     return None
-
-
-def input_of(op: Any, part: int) -> int | None:
-    """Which input of a step its part of this number reads: see `solver.keys.readers`."""
-    members = op.get("actions") or op.get("mounts") or ()
-    readers = [
-        int(member["input"])
-        for member in members
-        if member["type"] in ("Copy", "BindMount")
-        or (member["type"] == "CacheMount" and member["input"] >= 0)
-    ]
-    return readers[part] if part < len(readers) else None
 
 
 def _moved(step: RecordedStep, before: RecordedStep | None) -> Iterator[Cause]:
@@ -348,16 +330,12 @@ def _name(source: Any) -> str:
 def setting_of(text: str, name: str, line: int) -> tuple[int, str]:
     """The line of an ARG or ENV that sets a variable for a step, and which of the two it is; 0 if
     it is not found: it may come from the base image."""
-    said = regex(rf"(?i)^\s*(ARG|ENV)\s.*?(?<![\w$]){_quoted(name)}(?!\w)")
+    said = regex(rf"(?i)^\s*(ARG|ENV)\s.*?(?<![\w$]){re.escape(name)}(?!\w)")
     lines = text.splitlines()
     for number in range(min(line - 1, len(lines)), 0, -1):
         if found := said.match(lines[number - 1]):
             return number, found[1].upper()
     return 0, ""
-
-
-def _quoted(name: str) -> str:
-    return "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in name)
 
 
 def newest_before(builds: Sequence[BuildRecord], build: BuildRecord) -> BuildRecord | None:

@@ -42,14 +42,6 @@ def said(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [str(cause) for cause in differences(old, new)]
 
 
-def test_records_of_older_versions_are_read() -> None:
-    """They kept the last 16 characters of a fingerprint: enough to see what is equal."""
-    old = parts({}, context={"/a": A, "/b": A, "/d": "dir"})
-    new = parts({}, context={"/a": f"file 0644 {A}", "/b": f"file 0644 {B}", "/d": "dir"})
-    assert said(old, new) == ["/b: changed"]
-    assert said(new, old) == ["/b: changed"]
-
-
 def test_secret_values_are_not_shown() -> None:
     old, new = ({"env": [["API_TOKEN", value], ["X", "1"]]} for value in ("first", "other"))
     (text,) = said(parts(old), parts(new))
