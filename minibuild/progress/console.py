@@ -52,10 +52,11 @@ def _escape(found: "re.Match[str]") -> str:
 class Console:
     """A text stream with this gate in front. Newlines and tabs of a text pass."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_is_broken", "_stream")
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._is_broken = False
 
     def write(self, *parts: TextPart) -> int:
         """Write text and control sequences, in one call, so that nothing gets in between."""
@@ -65,6 +66,17 @@ class Console:
         except UnicodeEncodeError:
             encoding = self._stream.encoding
             return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def show(self, *parts: TextPart) -> None:
+        """Write and flush for a report, which must not raise: the reader may go away (`minibuild
+        build 2>&1 | head`). The build goes on, and after that nothing is shown any more."""
+        if self._is_broken or not any(parts):
+            return
+        try:
+            self.write(*parts)
+            self.flush()
+        except (OSError, ValueError):
+            self._is_broken = True
 
     def flush(self) -> None:
         """Write what is held back."""
@@ -82,27 +94,6 @@ class Console:
     def encoding(self) -> str:
         """How characters become bytes; empty if that is not known."""
         return getattr(self._stream, "encoding", "") or ""
-
-
-class ConsoleOutput:
-    """A console whose reader may go away (`minibuild build 2>&1 | head`): the build goes on, and
-    after that nothing is written any more. A report must not raise."""
-
-    __slots__ = ("_broken", "_console")
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._broken = False
-
-    def write(self, *parts: TextPart) -> None:
-        """Write and flush, in one call, so that nothing else gets in between."""
-        if self._broken or not any(parts):
-            return
-        try:
-            self._console.write(*parts)
-            self._console.flush()
-        except (OSError, ValueError):
-            self._broken = True
 
 
 def _passed(part: TextPart) -> str:

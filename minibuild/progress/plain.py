@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
-from minibuild.progress.console import Console, ConsoleOutput, TextPart
+from minibuild.progress.console import Console, TextPart
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import Renderer, StepOutput, VertexProgress
 from minibuild.startup.tuples import NamedTuple
@@ -51,7 +51,7 @@ class Plain(Renderer):
         ticker: bool = True,
     ) -> None:
         super().__init__(all_output=True)
-        self._out = ConsoleOutput(console)
+        self._console = console
         self._colours = colours
         self._clock = clock
         self._ticker = Ticker(self.tick, 0.5) if ticker else None
@@ -163,7 +163,7 @@ class Plain(Renderer):
                 step.number = self._headers
             elif len(name) > _REMINDER:
                 name = name[:_REMINDER] + "..."
-            self._out.write(f"{leaving}{blank}#{step.number} {name}\n")
+            self._console.show(f"{leaving}{blank}#{step.number} {name}\n")
             self._holder, self._since, self._spoke = step, now, now
         self._write(step, self._waiting.pop(step.digest, []))
 
@@ -180,7 +180,7 @@ class Plain(Renderer):
             if entry.ends:
                 parts.append("\n")
             self._open = 0 if entry.ends else entry.stream
-        self._out.write(*parts)
+        self._console.show(*parts)
 
     def _shown(self, entry: _Entry) -> tuple[TextPart, ...]:
         """The text of an entry; colours are those of a process."""
@@ -192,7 +192,7 @@ class Plain(Renderer):
 
     def _end_line(self) -> None:
         if self._open:
-            self._out.write("\n")
+            self._console.show("\n")
             self._open = 0
 
 

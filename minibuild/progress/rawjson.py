@@ -24,7 +24,7 @@ from minibuild.events import (
     Warned,
     rfc3339,
 )
-from minibuild.progress.console import Console, ConsoleOutput
+from minibuild.progress.console import Console
 from minibuild.progress.trace import Renderer, VertexProgress
 
 
@@ -33,13 +33,13 @@ class RawJson(Renderer):
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
-        self._out = ConsoleOutput(console)
+        self._console = console
         self._clock = clock
 
     def _take(self, event: Event) -> None:
         self.trace.observe(event)
         line = json.dumps(self._batch(event), separators=(",", ":"))
-        self._out.write(line + "\n")
+        self._console.show(line + "\n")
 
     def _batch(self, event: Event) -> dict[str, list[Any]]:
         match event:

@@ -9,7 +9,7 @@ Read next: `tty`.
 import os
 
 from minibuild.progress.cells import cells
-from minibuild.progress.console import Console, ConsoleOutput, ControlSequence, TextPart, painted
+from minibuild.progress.console import Console, ControlSequence, TextPart, painted
 from minibuild.startup.tuples import NamedTuple
 
 _END_LINE = ControlSequence("\x1b[K\r\n")  # What an older line left behind it is erased.
@@ -32,7 +32,6 @@ class Screen:
 
     def __init__(self, console: Console, *, colours: bool) -> None:
         self._console = console
-        self._out = ConsoleOutput(console)
         self._colours = colours
         self._live: list[ScreenLine] = []
         self._columns = 0
@@ -56,7 +55,7 @@ class Screen:
             coloured = self._colours and line.colour
             frame += painted(line.text, line.colour) if coloured else (line.text,)
             frame.append(_END_LINE)
-        self._out.write(*frame, _ERASE_BELOW, _WRAP_ON)
+        self._console.show(*frame, _ERASE_BELOW, _WRAP_ON)
         self._live, self._columns = live, columns
 
     def _height(self, columns: int) -> int:
