@@ -13,6 +13,7 @@ Read next: `minibuild.remotecache.keys`.
 
 import os
 import posixpath
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -211,7 +212,10 @@ def _file_key(body: OpBody, inputs: OpInputs) -> OpKey:
             fields["src"] = posixpath.basename(part["src"].rstrip("/")) or "/"
         said.append(as_json(fields))
         indexes.append(numbers)
-    text: dict[str, Any] = {"Type": "buildkit.file.v0", "Actions": _base64(said)}
+    text: dict[str, Any] = {
+        "Type": "buildkit.file.v0",
+        "Actions": [b64encode(one).decode() for one in said],
+    }
     if not _is_chain(indexes):
         text["indexes"] = indexes
     dependencies = []
@@ -227,12 +231,6 @@ def _file_key(body: OpBody, inputs: OpInputs) -> OpKey:
 
 _ACCOUNTS = {"user": "/etc/passwd", "group": "/etc/group"}
 """The files that say which numbers names of owners have."""
-
-
-def _base64(texts: Iterable[bytes]) -> list[str]:
-    from base64 import b64encode
-
-    return [b64encode(text).decode() for text in texts]
 
 
 def _copied(copy: OpBody) -> Selector:

@@ -88,7 +88,9 @@ class _Decoder:
                 return decode_file(body, inputs, note)
             case "passthrough":
                 chosen = [pick(inputs, number) for number in body.outputs]
-                return {at: _with(vertex, inputs, note) for at, vertex in enumerate(chosen)}
+                # A File without actions: a vertex that is there once all inputs are.
+                given, nothing = tuple(filter(None, inputs)), op.File(())
+                return {at: Vertex(nothing, (v, *given), note) for at, v in enumerate(chosen)}
             case "source":
                 source = Vertex(source_of(message, local), (), note)
                 return {0: _owned(source, body.attrs)}
@@ -125,11 +127,6 @@ class _Decoder:
             if lines and location.sourceIndex < len(source.infos):
                 return Span(source.infos[location.sourceIndex].filename, min(lines), max(lines))
         return None
-
-
-def _with(vertex: Vertex | None, inputs: Sequence[Vertex | None], note: Note) -> Vertex:
-    """A vertex that is there once all inputs are: a File without actions."""
-    return Vertex(op.File(()), (vertex, *filter(None, inputs)), note)
 
 
 def _title(kind: str | None, message: Any) -> str:

@@ -31,7 +31,7 @@ def _ls_flags(made: Parser) -> None:
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
-        stored = [image for image in images.list() if _is_named(image, options.name)]
+        stored = [image for image in images.list() if options.name in ("", *_words(image.name))]
         if options.quiet:
             return session.say_lines(image.name.familiar for image in stored)
         listed = [(image, versions(images, image.descriptor)) for image in stored]
@@ -49,10 +49,9 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
     session.say_result(options, data, lines)
 
 
-def _is_named(image: StoredImage, name: str) -> bool:
-    if not name:
-        return True
-    return name in (image.name.familiar, image.name._replace(tag="").familiar, str(image.name))
+def _words(name: Reference) -> tuple[str, ...]:
+    """What an image of this name may be called."""
+    return name.familiar, name._replace(tag="").familiar, str(name)
 
 
 def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:

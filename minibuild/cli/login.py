@@ -17,7 +17,7 @@ from minibuild.cli.registry_flags import (
 )
 from minibuild.errors import UsageError
 from minibuild.registry.credentials import Credentials
-from minibuild.registry.logins import LoginScope, drop, keep, parse_account
+from minibuild.registry.logins import drop, keep, parse_account
 from minibuild.registry.pull import connect
 from minibuild.session.registries import registry_access
 
@@ -26,7 +26,7 @@ _MOST_BYTES = 64 << 10
 
 def _login_flags(made: Parser) -> None:
     made.description = "Log in to a registry: ask it, and keep the login for later commands."
-    _add_registry(made)
+    made.word("[REGISTRY]", "default: Docker Hub")
     made.value("-u --username USER", "the name of the user")
     made.value("-p --password PASSWORD", "the password")
     made.switch("--password-stdin", "read the password from standard input")
@@ -81,7 +81,7 @@ def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
 
 
 def _logout_flags(made: Parser) -> None:
-    _add_registry(made)
+    made.word("[REGISTRY]", "default: Docker Hub")
     made.value("--authfile FILE", "file of logins")
 
 
@@ -93,16 +93,9 @@ def _logout(options: argparse.Namespace, session: Session) -> None:
     else:
         session.tell(f"Not logged in to {account}: {file} has no login for it")
     for other in registry_access(session.environment).logins:
-        if not options.authfile and _has(str(other), account):
+        found = Credentials((str(other),)).login(account.domain, account.path)
+        if found is not None and not options.authfile:
             session.tell(f"note: {other} has one too: `--authfile {other}` removes it")
-
-
-def _has(file: str, account: LoginScope) -> bool:
-    return Credentials((file,)).login(account.domain, account.path) is not None
-
-
-def _add_registry(made: Parser) -> None:
-    made.word("[REGISTRY]", "default: Docker Hub")
 
 
 def _file(options: argparse.Namespace, session: Session) -> str:

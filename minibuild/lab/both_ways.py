@@ -102,16 +102,15 @@ def _pairs(worker: Worker, with_fix: MergeRun, without_fix: MergeRun) -> tuple[M
     left = list(without_fix.merges)
     made = []
     for new in with_fix.merges:
-        old = next((one for one in left if _same(one, new)), None)
+        # A step that ran in both runs left two snapshots, so those cannot be compared.
+        same = (
+            one for one in left if one.needed_by == new.needed_by and one.made_by == new.made_by
+        )
+        old = next(same, None)
         if old is not None:
             left.remove(old)
         made.append(MergePair(new, old, _fates(new, old), _differing(worker, new, old)))
     return tuple(made)
-
-
-def _same(old: MergeCall, new: MergeCall) -> bool:
-    # A step that ran in both runs left two snapshots, so those cannot be compared.
-    return (old.needed_by, old.made_by) == (new.needed_by, new.made_by)
 
 
 def _fates(new: MergeCall, old: MergeCall | None) -> tuple[PathFates, ...]:

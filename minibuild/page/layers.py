@@ -16,7 +16,7 @@ from minibuild.record.blame import CopySource
 from minibuild.startup.regex import regex
 
 _MOST_HIDDEN = 12
-_LINE = regex(r"\bline (\d+)")
+_LINE, _LINK = regex(r"\bline (\d+)"), r'<a href="#L\1">line \1</a>'
 
 
 def layers(found: Facts) -> Html:
@@ -78,7 +78,7 @@ def _hidden(image: ImageFacts) -> Html:
     known = [layer.origin for layer in image.layers]
     items = [
         f"<li>{bytes_text(one.size_bytes)} of layer {one.layer}, {one.how} by layer {one.by}: "
-        f"{_paths(one)}<br>{_linked(words(advice(one, known)))}</li>"
+        f"{_paths(one)}<br>{_LINE.sub(_LINK, words(advice(one, known)))}</li>"
         for one in groups[:_MOST_HIDDEN]
     ]
     if len(groups) > _MOST_HIDDEN:
@@ -90,11 +90,6 @@ def _paths(waste: Waste) -> Html:
     shown = ", ".join(f'<span class="m">/{words(path)}</span>' for path in waste.paths)
     more = waste.files - len(waste.paths)
     return f"{shown} and {more:,} more" if more else shown
-
-
-def _linked(said: Html) -> Html:
-    """Lines of the Dockerfile as links."""
-    return str(_LINE.sub(lambda found: f'<a href="#L{found[1]}">line {found[1]}</a>', said))
 
 
 # --- Files ---

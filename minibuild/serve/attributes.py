@@ -67,7 +67,9 @@ def options(attributes: Attributes) -> dict[str, Any]:
         "platforms": _listed(attributes.get("platform", "")),
         "network": _choice(attributes, "force-network-mode", _NETWORKS),
         "pull": _choice(attributes, "image-resolve-mode", PULLS),
-        "add_hosts": [_host(item) for item in _listed(attributes.get("add-hosts", ""))],
+        "add_hosts": [
+            ":".join(item.partition("=")[::2]) for item in _listed(attributes.get("add-hosts", ""))
+        ],
         "ulimits": _listed(attributes.get("ulimit", "")),
         "resources": [
             f"{to}={attributes[key]}" for key, to in _LIMITS.items() if attributes.get(key)
@@ -110,12 +112,6 @@ def _choice(attributes: Attributes, key: str, known: Mapping[str, str]) -> str:
     if value not in known:
         raise Failure(f"invalid value {value!r} for {key}")
     return known[value]
-
-
-def _host(item: str) -> str:
-    """`name=address` as `name:address`."""
-    name, _, address = item.partition("=")
-    return f"{name}:{address}"
 
 
 def attestations(attributes: Attributes) -> Attestations:

@@ -155,9 +155,13 @@ class BuildHistory:
             event = api_type("BuildHistoryEvent")
             found = [event(type=STARTED, record=record) for record in running]
             if not request.ActiveOnly:
-                found += [event(type=COMPLETE, record=record) for record in self._complete()]
+                kept = list(self._kept())
+                kept += self._past.records(kept)
+                found += [event(type=COMPLETE, record=record) for record in kept]
             wanted = [e for e in found if request.Ref in ("", e.record.Ref)]
-            wanted.sort(key=lambda e: _moment(e.record.CreatedAt), reverse=True)
+            wanted.sort(
+                key=lambda e: (e.record.CreatedAt.seconds, e.record.CreatedAt.nanos), reverse=True
+            )
             # A client that sends a filter applies it again by itself: it gets all.
             yield from wanted[: request.Limit] if request.Limit and not request.Filter else wanted
             while not request.EarlyExit and active():
@@ -168,10 +172,6 @@ class BuildHistory:
         finally:
             with self._lock:
                 self._followers.discard(follower)
-
-    def _complete(self) -> list[Any]:
-        kept = list(self._kept())
-        return kept + self._past.records(kept)
 
     def _kept(self) -> Iterator[Any]:
         try:
@@ -242,10 +242,6 @@ def _blobs_of(record: Any) -> set[str]:
     """The blobs that are kept for a record. Its images are the store's."""
     said = [blob for info in results_of(record) for blob in info.Attestations]
     return {one.digest for one in (record.logs, record.externalError, record.trace, *said)} - {""}
-
-
-def _moment(timestamp: Any) -> tuple[int, int]:
-    return timestamp.seconds, timestamp.nanos
 
 
 # --- The service Content ---

@@ -48,8 +48,9 @@ class Certificates(NamedTuple):
         """How to speak TLS. Raises `UsageError`."""
         import ssl
 
-        for path in (self.cert, self.key, self.authority):
-            _check_readable(path)
+        for path in self:
+            with os_errors_as(UsageError, f"cannot read {path}"):
+                open(path, "rb").close()
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             made.load_cert_chain(self.cert, self.key)
@@ -69,11 +70,6 @@ class ListeningSocket(NamedTuple):
     socket: socket.socket
     address: str
     tls: "SSLContext | None" = None
-
-
-def _check_readable(path: str) -> None:
-    with os_errors_as(UsageError, f"cannot read {path}"):
-        open(path, "rb").close()
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""What is known of a build before it begins: its request, what it needs of its client, and the calls
-of frontends that the client made, as provenance says them.
+"""What is known of a build before it begins: its request, what it needs of its client, and what the
+client asked of frontends, as provenance says it.
 
 Comes in: a request with empty folders in the place of the client's. Goes out: the same with the
 client's folders, secrets and agents, which are asked for once, when they are needed. What a graph
