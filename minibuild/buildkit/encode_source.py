@@ -16,7 +16,7 @@ from minibuild.digest import digest_strings
 from minibuild.graph import op
 from minibuild.graph.identifier import identified
 from minibuild.graph.pattern import clean
-from minibuild.graph.vertex import Note, Vertex
+from minibuild.graph.vertex import Vertex
 from minibuild.startup.tuples import NamedTuple
 
 _EVERYTHING = "/"
@@ -108,10 +108,15 @@ def source_op(
 ) -> OpOutput:
     """The op of a source."""
     identifier, attributes = identified(source)
-    note = vertex.note
+    note, platform = vertex.note, None
     match source:
         case op.ImageSource():
-            return _image(definition, source, note, folders)
+            platform, attributes, caps = source.platform, {}, ["source.image"]
+            if source.origin.startswith(_LAYOUT):
+                store = layout_store(source.origin.removeprefix(_LAYOUT))
+                # A daemon reads the name as one of an image, and looks in the store beside it.
+                identifier = f"{_LAYOUT}docker.io/library/{store}@{source.digest}"
+                attributes, caps = folders.store_attributes(store), ["source.ocilayout"]
         case op.LocalSource():
             attributes, caps = folders.attributes(source), ["source.local"]
             note = note._replace(span=None)  # Clients that debug would stop at the folder, too.
@@ -123,22 +128,7 @@ def source_op(
             assert_never(unknown)
     body = {"identifier": identifier, "attrs": attributes}
     caps += [_CAPS[name] for name in attributes if name in _CAPS]
-    return definition.append("source", body, OpInputs(), note, caps=caps)
-
-
-def _image(
-    definition: DefinitionWriter, source: op.ImageSource, note: Note, folders: Locals
-) -> OpOutput:
-    attributes: Mapping[str, str] = {}
-    if source.origin.startswith(_LAYOUT):
-        store = layout_store(source.origin.removeprefix(_LAYOUT))
-        # A daemon reads the name as one of an image, and looks in the store that is beside it.
-        identifier = f"{_LAYOUT}docker.io/library/{store}@{source.digest}"
-        attributes, caps = folders.store_attributes(store), ["source.ocilayout"]
-    else:
-        identifier, caps = identified(source).identifier, ["source.image"]
-    body = {"identifier": identifier, "attrs": attributes}
-    return definition.append("source", body, OpInputs(), note, caps=caps, platform=source.platform)
+    return definition.append("source", body, OpInputs(), note, caps=caps, platform=platform)
 
 
 def layout_store(folder: str) -> str:

@@ -65,7 +65,8 @@ class Loader:
         self._close()
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
-        text = self._text()
+        size = os.fstat(self._said).st_size
+        text = os.pread(self._said, size, 0).decode(errors="replace").strip()
         if code := os.waitstatus_to_exitcode(status):
             last = (text.splitlines() or [f"it ended with {code}"])[-1]
             raise HostError(
@@ -74,10 +75,6 @@ class Loader:
                 "-o type=docker,dest=image.tar",
             )
         return text
-
-    def _text(self) -> str:
-        size = os.fstat(self._said).st_size
-        return os.pread(self._said, size, 0).decode(errors="replace").strip()
 
     def _close(self) -> None:
         if self._fd >= 0:

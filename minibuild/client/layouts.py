@@ -11,7 +11,8 @@ Rules: moby/buildkit `client/solve.go`, `cache/remotecache/local`, `session/cont
 import base64
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from minibuild.buildkit import content
@@ -23,6 +24,7 @@ from minibuild.errors import BuildError
 from minibuild.graph.reference import parse_reference
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.layout_folder import LayoutFolder
+from minibuild.linux.descriptors import replacing
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor, parse_descriptor
 from minibuild.session.request import BuildRequest, CachePlace, Output
@@ -143,61 +145,35 @@ class _Stores(NamedTuple):
 
     def write(self, _: None, call: ServerCall) -> Iterator[Any]:
         """Take one blob: each message is answered with how far it has come. Raises `Failure`."""
-        incoming: _Incoming | None = None
-        try:
-            for request in call:
-                if incoming is None:
-                    path = self.place(call, content.blob_name(request.expected))
-                    if os.path.exists(path):
-                        raise Failure(f"content {request.expected}: already exists", ALREADY_EXISTS)
-                    incoming = _Incoming(path, request.total)
-                if request.data:
-                    incoming.add(request.offset, request.data)
-                if request.action == _COMMIT:
-                    incoming.commit()
-                yield api_type("ContentWriteResponse")(
-                    action=request.action,
-                    offset=incoming.size,
-                    total=incoming.total,
-                    digest=request.expected,
-                )
-        except OSError as error:
-            raise Failure(f"cannot write: {error.strerror}") from None
-        finally:
-            if incoming is not None:
-                incoming.drop()
-
-
-class _Incoming:
-    """A blob that is on its way."""
-
-    def __init__(self, path: str, total: int) -> None:
         import hashlib
 
-        self.total = total
-        self.size = 0
-        self._path = path
-        self._hash = hashlib.sha256()
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self._temporary = f"{path}.{os.urandom(6).hex()}"
-        self._file = open(self._temporary, "xb")  # noqa: SIM115 (`drop` closes it)
-
-    def add(self, offset: int, data: bytes) -> None:
-        if offset != self.size:
-            raise Failure(f"bytes at {offset} where those at {self.size} were expected")
-        if self.total and self.size + len(data) > self.total:
-            raise Failure("the builder sent more than it said")
-        self._file.write(data)
-        self._hash.update(data)
-        self.size += len(data)
-
-    def commit(self) -> None:
-        if self._hash.hexdigest() != os.path.basename(self._path):
-            raise Failure("the builder sent other bytes than it said")
-        self._file.close()
-        os.replace(self._temporary, self._path)
-
-    def drop(self) -> None:
-        self._file.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._temporary)
+        requests = iter(call)
+        first = next(requests, None)
+        if first is None:
+            return
+        path = self.place(call, content.blob_name(first.expected))
+        if os.path.exists(path):
+            raise Failure(f"content {first.expected}: already exists", ALREADY_EXISTS)
+        answer = partial(api_type("ContentWriteResponse"), total=first.total, digest=first.expected)
+        hashed, size = hashlib.sha256(), 0
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with replacing(path) as file:
+                for request in chain((first,), requests):
+                    if request.data and request.offset != size:
+                        raise Failure(
+                            f"bytes at {request.offset} where those at {size} were expected"
+                        )
+                    size += len(request.data)
+                    if 0 < first.total < size:
+                        raise Failure("the builder sent more than it said")
+                    file.write(request.data)
+                    hashed.update(request.data)
+                    if request.action == _COMMIT:
+                        break
+                    yield answer(action=request.action, offset=size)
+                if hashed.hexdigest() != os.path.basename(path):
+                    raise Failure("the builder sent other bytes than it said")
+            yield answer(action=_COMMIT, offset=size)
+        except OSError as error:
+            raise Failure(f"cannot write: {error.strerror}") from None

@@ -280,6 +280,12 @@ class Build:
 
     # --- its work ---
 
+    def scratch(self, prefix: str) -> str:
+        """A new folder of the build's."""
+        from tempfile import mkdtemp
+
+        return mkdtemp(prefix=prefix, dir=self.folder)
+
     def add(self, prepared: Prepared) -> str:
         """Take a result that the client may ask for. Returns its id."""
         name = os.urandom(12).hex()

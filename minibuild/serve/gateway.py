@@ -77,11 +77,9 @@ def _of_dockerfile(
     call: FrontendCall,
     extra: Sequence[Policy],
 ) -> Any:
-    from tempfile import mkdtemp
-
     method = question(attributes)
     folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
-    place = mkdtemp(prefix="definition-", dir=build.folder)
+    place = build.scratch("definition-")
     policies = (*build.policies, *extra)
     definition = ClientDefinition(attributes, place, folders, policies)
     definition.fetch(build)
@@ -171,7 +169,7 @@ def input_folder(build: Build, definition: Any) -> str:
     """A folder with what a definition gives. Raises `Failure`."""
     if not getattr(definition, "def"):
         raise Failure("invalid nil input definition to definition op")
-    folder = _place(build)
+    folder = build.scratch("input-")
     _build(build, definition, Output("local", folder))
     return folder
 
@@ -190,7 +188,7 @@ def input_images(
         for platform, key in by_platform.items():
             if key not in given:
                 raise Failure(f"the input {key} is not there")
-            made[platform] = os.path.join(_place(build), "layout")
+            made[platform] = os.path.join(build.scratch("input-"), "layout")
             config = _config(attributes.get(f"input-metadata:{key}", ""))
             output = Output("oci", made[platform], {"tar": "false", "name": f"input:{_NAME}"})
             told += _build(build, given[key], output, named_platform(platform), config)
@@ -198,12 +196,6 @@ def input_images(
         found[name] = f"oci-layout://{folder}:{_NAME}"
         build.linked[found[name]] = told
     return found
-
-
-def _place(build: Build) -> str:
-    from tempfile import mkdtemp
-
-    return mkdtemp(prefix="input-", dir=build.folder)
 
 
 def _config(metadata: str) -> bytes:
@@ -238,7 +230,7 @@ def _build(
 
 def _joined(build: Build, layouts: Mapping[str, str]) -> str:
     """One layout with the images of several, for their platforms."""
-    folder = _place(build)
+    folder = build.scratch("input-")
     manifests = []
     with LayoutFolder(folder).locked() as joined:
         for platform, layout in layouts.items():

@@ -138,12 +138,10 @@ def _git(
     asked: Any,
     answer: Any,
 ) -> None:
-    from tempfile import mkdtemp
-
     from minibuild.source.git_objects import describe
 
     def scratch() -> str:
-        return os.path.join(mkdtemp(dir=build.folder), "git")
+        return os.path.join(build.scratch("source-"), "git")
 
     found = describe(client, source, progress, scratch, objects=asked.Git.ReturnObject)
     commit, answer.Ref, tag = found.meant
@@ -155,11 +153,9 @@ def _git(
 def _http(
     client: Asking, source: HttpSource, progress: ProgressWriter, build: "Build", answer: Any
 ) -> None:
-    from tempfile import mkdtemp
-
     from minibuild.source.http import download, open_url
 
-    folder = mkdtemp(dir=build.folder)
+    folder = build.scratch("source-")
     response = open_url(client, source, {})
     with (
         closing(response),
