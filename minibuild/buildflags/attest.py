@@ -6,8 +6,7 @@ write it. The form is buildx's; a later flag counts more than an earlier one abo
 
 from collections.abc import Iterable, Mapping
 
-from minibuild.buildflags.attributes import attributes
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import attributes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.spelling import one_of
 from minibuild.session.request import Attestations

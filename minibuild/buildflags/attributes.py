@@ -1,14 +1,20 @@
-"""How flags say several things at once: `type=oci,dest=x`, `a,b`, `KEY=VALUE`.
+"""The words that several flags have: `type=oci,dest=x`, `a,b`, `KEY=VALUE`, `64m`, `linux/amd64`.
 
-Comes in: the text of one flag. Goes out: its fields, or a `UsageError` that says how to write it.
-The syntax is that of `docker buildx build` (its flag reference, and buildx's package
-`util/buildflags`): comma-separated fields as in a CSV file, so that a field may be quoted.
-Nothing here looks at files or at the environment. Read next: `sizes`, `output`.
+Comes in: the text of one flag. Goes out: its fields or its value, or a `UsageError` that says how
+to write it. Sizes and truth values are those of Docker's flags: k, m, g are powers of 1024. The
+syntax is that of `docker buildx build` (its flag reference, and buildx's package
+`util/buildflags`): comma-separated fields as in a CSV file, so that a field may be quoted. Nothing
+here looks at files. Read next: `output`.
 """
 
+from collections.abc import Iterable
+
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.graph.literals import csv_record
+from minibuild.graph import literals
+from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.graph.reference import familiar_name, parse_reference
+from minibuild.graph.spelling import one_of
+from minibuild.session.environment import Environment
 
 
 def fields(text: str) -> list[str]:
@@ -16,7 +22,7 @@ def fields(text: str) -> list[str]:
     if '"' not in text:
         return text.split(",")
     try:
-        return csv_record(text)
+        return literals.csv_record(text)
     except ValueError:
         raise UsageError(
             f"a quotation mark that does not enclose a field: {text}",
@@ -93,3 +99,51 @@ def check_reference(ref: str, what: str, *, written: bool) -> None:
         raise UsageError(f"{what}: {error.message}", hint=error.hint) from None
     if written and reference.digest is not None:
         raise UsageError(f"{what}: a digest cannot be written to", hint="give a tag: NAME:TAG")
+
+
+# --- Sizes and truth values ---
+
+
+def size_bytes(text: str, flag: str) -> int:
+    """The bytes that `text` names: a number, maybe with a fraction, and k, m, g, t or p."""
+    try:
+        return literals.size_bytes(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"invalid size {text!r} for --{flag}", hint="write it like 64m, 1.5g or 1048576"
+        ) from None
+
+
+def truth(text: str, flag: str, known: Iterable[str] = ("true", "false")) -> bool:
+    """The value of a flag given as `--flag=VALUE`; `known` is what else it may be."""
+    try:
+        return literals.parse_bool(text)
+    except ValueError:
+        raise UsageError(f"invalid value {text!r} for --{flag}", hint=one_of(text, known)) from None
+
+
+# --- Platforms ---
+
+
+_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
+
+
+def default_platforms(environment: Environment) -> tuple[Platform, ...]:
+    """The platforms to build for where no flag names one; none if that is not said."""
+    words = listed(environment.default_platform)
+    return tuple(dict.fromkeys(_parsed(word, _VARIABLE) for word in words))
+
+
+def platform(text: str, environment: Environment) -> Platform:
+    """The one platform that a flag names, or that is meant without it."""
+    if text:
+        return _parsed(text, "--platform")
+    default = environment.default_platform
+    return _parsed(default, _VARIABLE) if default else host_platform()
+
+
+def _parsed(word: str, where: str) -> Platform:
+    try:
+        return host_platform() if word == "local" else parse_platform(word)
+    except DefinitionError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from None

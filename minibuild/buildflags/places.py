@@ -9,8 +9,7 @@ mounts have some of these, and a few of their own.
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from minibuild.buildflags.attributes import check_reference, fields
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import check_reference, fields, truth
 from minibuild.errors import UsageError
 from minibuild.graph.spelling import one_of
 from minibuild.layer.compress import parse_level

@@ -9,7 +9,7 @@ swap: that is all the swap there is.
 from collections.abc import Sequence
 from typing import Any
 
-from minibuild.buildflags.sizes import size_bytes
+from minibuild.buildflags.attributes import size_bytes
 from minibuild.errors import UsageError
 from minibuild.graph.address import is_ip_address
 from minibuild.graph.op import Ulimit

@@ -7,8 +7,7 @@ are read when a step asks, and not here. Read next: `session.secrets`.
 
 import os
 
-from minibuild.buildflags.attributes import attributes
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import attributes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.spelling import one_of
 from minibuild.session.environment import Environment

@@ -10,12 +10,17 @@ Read next: `minibuild.buildflags.request`, `build`.
 
 import argparse
 
-from minibuild.buildflags.attributes import assignment, build_context, insist_on_text
+from minibuild.buildflags.attributes import (
+    assignment,
+    build_context,
+    default_platforms,
+    insist_on_text,
+    size_bytes,
+    truth,
+)
 from minibuild.buildflags.request import READERS, build_request
-from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.cli.build_flags import limits
 from minibuild.cli.registry_flags import ALL, access_of, with_login
-from minibuild.graph.platform import Platform
 from minibuild.session.environment import Environment
 from minibuild.session.request import Attestations, BuildRequest, Output
 
@@ -31,7 +36,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "labels": {key: value or "" for key, value in labels},
         "outputs": _outputs(options),
         "pull": _pull(options.pull),
-        "platforms": options.platform or _default_platforms(environment),
+        "platforms": options.platform or default_platforms(environment),
         "shm_size_bytes": size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
         "resources": limits(options),
         "keep_failed": options.on_error != "exit",
@@ -78,14 +83,6 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
     return found
-
-
-def _default_platforms(environment: Environment) -> tuple[Platform, ...]:
-    if not environment.default_platform:
-        return ()
-    from minibuild.buildflags.platform import default_platforms
-
-    return default_platforms(environment)
 
 
 def _attestations(options: argparse.Namespace) -> Attestations:

@@ -12,8 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from minibuild.buildflags.attributes import fields
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import fields, truth
 from minibuild.cli.command import Session, writing
 from minibuild.cli.errors import excerpt
 from minibuild.cli.table import table

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
+from minibuild.buildflags.attributes import platform
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.graph.platform import Platform
@@ -42,8 +43,6 @@ class Session(NamedTuple):
 
     def platform(self, text: str) -> Platform:
         """The one platform that a flag names, or that is meant without it."""
-        from minibuild.buildflags.platform import platform
-
         return platform(text, self.environment)
 
     def say_image(self, verb: str, name: Reference, digest: str, *, quiet: bool) -> None:

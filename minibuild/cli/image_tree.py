@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from minibuild.buildflags.sizes import size_bytes
+from minibuild.buildflags.attributes import size_bytes
 from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.parser import Parser

@@ -13,10 +13,9 @@ from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
-from minibuild.lab.algebra import text_of
 from minibuild.lab.model import ModelFile, ModelTree
 from minibuild.lab.place import own_place
-from minibuild.lab.trial import Trial, TrialResult, by_model, on_disk, parse
+from minibuild.lab.trial import Trial, TrialResult, by_model, on_disk, parse, text_of
 from minibuild.progress.console import visible
 from minibuild.rootless.enter import enter
 from minibuild.snapshot.defects import policy_for

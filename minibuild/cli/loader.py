@@ -109,7 +109,7 @@ def _become(
 
 def start(word: str, variables: Mapping[str, str]) -> Loader | None:
     """The loader that `--load[=WORD]` asks for; None for `false`. Raises `HostError`."""
-    from minibuild.buildflags.sizes import truth
+    from minibuild.buildflags.attributes import truth
 
     if word in ENGINES:
         engine = ENGINES[word]

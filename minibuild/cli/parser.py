@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import truth
 from minibuild.errors import UsageError
 from minibuild.graph.spelling import nearest, one_of
 from minibuild.progress.select import MODES

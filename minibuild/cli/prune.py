@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from minibuild.buildflags.sizes import size_bytes
+from minibuild.buildflags.attributes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from minibuild.buildflags.sizes import truth
+from minibuild.buildflags.attributes import truth
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.session.environment import Environment

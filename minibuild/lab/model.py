@@ -4,7 +4,7 @@ A tree is a dict from path to `ModelFile`; the root is "". An edit makes a new t
 what changed from one tree to another, `apply` replays that on any tree, and `merge` does so for a
 list. No layers, no whiteouts, no kernel: what is true of these few lines has to be true on disk.
 The tests of snapshots compare the two at random, and `lab try` where a person asks. Read next:
-`trees`, `algebra`.
+`trees`, `trial`.
 """
 
 import os

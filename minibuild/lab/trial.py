@@ -2,25 +2,20 @@
 
 Comes in: trees as text and an expression. Goes out: a `Trial`: the tree by each of the two, the
 layers as tars and as upperdirs, how the merge was made and why, and where the two differ. The real
-side is that of every build: the materialiser, the snapshotter, the rule of the solver for a Diff.
-A tree that is made on another is edited through the mount of that, as a RUN does it, so its
-whiteouts are those of the kernel. Read next: `minibuild.snapshot.merge`.
+side is that of every build: the materialiser, the snapshotter, the rule of the solver for a Diff. A
+tree that is made on another is edited through the mount of that, as a RUN does it, so its whiteouts
+are those of the kernel. The value of an expression is a list of diffs, which is what a result is
+everywhere here (`cache.results`): those of the model are pairs of trees in memory.
+Read next: `minibuild.snapshot.merge`.
 """
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import BuildError, UsageError
 from minibuild.image.listing import entries_of
 from minibuild.lab import model
-from minibuild.lab.algebra import (
-    EMPTY_TREE,
-    DiffList,
-    Expression,
-    parse_expression,
-    text_of,
-    value_of,
-)
 from minibuild.lab.model import ModelTree
 from minibuild.lab.trees import Edit, edit_tree, edited, parse_tree, read_tree
 from minibuild.snapshot.api import MergePolicy, MergeReport, SnapshotID, Strategy
@@ -29,6 +24,90 @@ from minibuild.solver.diff import difference
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
+
+EMPTY_TREE = "scratch"
+_GRAMMAR = "it is made of names, merge(a, b, ...) and diff(lower, upper)"
+_MAX_LENGTH = 2000
+
+DiffList = tuple[int, ...]
+"""Diffs in order, lowest first, by the numbers that an engine has for them."""
+
+DiffFunction = Callable[[DiffList, DiffList], DiffList]
+"""How an engine works out what changed from a lower value to an upper one."""
+
+
+class Named(NamedTuple):
+    """A tree by its name."""
+
+    name: str
+
+
+class MergedValue(NamedTuple):
+    """The diffs of all parts, in order."""
+
+    parts: tuple["Expression", ...]
+
+
+class Differing(NamedTuple):
+    """What changed from one to the other."""
+
+    lower: "Expression"
+    upper: "Expression"
+
+
+Expression = Named | MergedValue | Differing
+
+
+def parse_expression(text: str) -> Expression:
+    """The expression of a text. Raises `UsageError`."""
+    if len(text) > _MAX_LENGTH:
+        raise UsageError("the expression is too long", hint=f"at most {_MAX_LENGTH} characters")
+    try:
+        parsed = ast.parse(text.strip(), mode="eval").body
+        return _expression(parsed)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UsageError(f"the expression {text!r} cannot be read", hint=_GRAMMAR) from None
+
+
+def _expression(node: ast.expr) -> Expression:
+    match node:
+        case ast.Name(id=name):
+            return Named(name)
+        case ast.Call(func=ast.Name(id="merge"), args=parts, keywords=[]):
+            return MergedValue(tuple(_expression(part) for part in parts))
+        case ast.Call(func=ast.Name(id="diff"), args=[lower, upper], keywords=[]):
+            return Differing(_expression(lower), _expression(upper))
+        case ast.Call(func=ast.Name(id="diff")):
+            raise UsageError("diff takes two trees: diff(lower, upper)")
+    raise UsageError(f"{ast.unparse(node)!r} is no part of an expression", hint=_GRAMMAR)
+
+
+def text_of(expression: Expression) -> str:
+    """The expression as it is written."""
+    match expression:
+        case Named(name):
+            return name
+        case MergedValue(parts):
+            return f"merge({', '.join(map(text_of, parts))})"
+        case Differing(lower, upper):
+            return f"diff({text_of(lower)}, {text_of(upper)})"
+
+
+def value_of(expression: Expression, known: Mapping[str, DiffList], diff: DiffFunction) -> DiffList:
+    """The diffs that an expression comes to. Raises `UsageError` for a name that is not known."""
+    match expression:
+        case Named(name):
+            if name not in known:
+                raise UsageError(
+                    f"there is no tree {name!r}",
+                    hint=f"give it as an argument before it is used: {name}='x y/1'",
+                )
+            return known[name]
+        case MergedValue(parts):
+            return tuple(key for part in parts for key in value_of(part, known, diff))
+        case Differing(lower, upper):
+            return diff(value_of(lower, known, diff), value_of(upper, known, diff))
+
 
 _SNAPSHOT = regex(r"snapshot (\d+)")
 

@@ -11,7 +11,7 @@ from minibuild.buildflags import attributes as a
 from minibuild.buildflags import output as o
 from minibuild.buildflags import resources as step
 from minibuild.buildflags import secret as s
-from minibuild.buildflags.sizes import size_bytes, truth
+from minibuild.buildflags.attributes import size_bytes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.session.request import Output, Secret, SshAgent

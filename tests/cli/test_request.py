@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.buildflags.platform import platform
+from minibuild.buildflags.attributes import platform
 from minibuild.cli.build_request import request
 from minibuild.cli.catalogue import parser_of
 from minibuild.errors import UsageError

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from minibuild.cli.main import entry
 from minibuild.errors import HostError, UsageError
-from minibuild.lab.algebra import parse_expression, text_of
 from minibuild.lab.trees import edited, parse_tree
-from minibuild.lab.trial import by_model, on_disk, parse
+from minibuild.lab.trial import by_model, on_disk, parse, parse_expression, text_of
 from minibuild.snapshot.defects import policy_for
 from minibuild.worker.worker import Worker, open_worker
 from tests.conftest import Cli
