@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "bu
 PATCHED = """\
 import sys
 from minibuild.cli.main import entry
-from minibuild.lab import catalogue, exhibit_builder
+from minibuild.lab import exhibit_builder, exhibits
 from minibuild.snapshot.api import MergePolicy, Strategy
-made = catalogue.EXHIBITS["whiteout-hardlink"]
-catalogue.EXHIBITS["whiteout-hardlink"] = made._replace(variations=made.variations[2:3])
+made = exhibits.EXHIBITS["whiteout-hardlink"]
+exhibits.EXHIBITS["whiteout-hardlink"] = made._replace(variations=made.variations[2:3])
 {patch}
 sys.exit(entry(["lab", "whiteout-hardlink", *sys.argv[1:]]))
 """
