@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from shutil import copyfileobj
 from typing import BinaryIO, cast
 
 from minibuild.cli.command import Command, Session
@@ -92,6 +91,8 @@ def _readable(images: ImageStore, path: str) -> Iterator[str]:
     if path != "-":
         yield path
         return
+    from shutil import copyfileobj
+
     spooled = images.content.store.ingest_path()
     try:
         with open(spooled, "xb") as file:
