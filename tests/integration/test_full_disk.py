@@ -171,7 +171,7 @@ done
 FOR_A_CLIENT = """\
 import os
 from minibuild.buildkit.rpc import api_type
-from minibuild.serve.housekeeping import Housekeeping
+from minibuild.serve.control import Housekeeping
 from minibuild.session.environment import read_environment
 
 store = Housekeeping(os.environ["MINIBUILD_ROOT"], read_environment())
