@@ -143,7 +143,8 @@ def complete_history(
     """
     entries = [cast(History, dict(entry)) for entry in history]
     _match_layers(entries, len(layers))
-    base = next((n for n, entry in enumerate(entries) if not entry.get("created")), len(entries))
+    kept = (one == old and one.get("created") for one, old in zip(entries, history, strict=False))
+    base = next((n for n, same in enumerate(kept) if not same), len(history))
     times = iter(layers)
     for entry in entries:
         if entry.get("empty_layer"):
@@ -169,8 +170,8 @@ def _not_after(created: str, epoch: int | None) -> str:
 def _match_layers(entries: list[History], layers: int) -> None:
     """Make the entries without `empty_layer` as many as there are layers."""
     filled = [entry for entry in entries if not entry.get("empty_layer")]
-    # Too many should not happen; then those of the lowest layers say nothing true.
-    for entry in filled[: max(0, len(filled) - layers)]:
+    # Too many should not happen; then the last ones count as empty, as with BuildKit.
+    for entry in filled[layers:]:
         entry["empty_layer"] = True
     for _ in range(layers - len(filled)):
         entries.append({"comment": COMMENT})
