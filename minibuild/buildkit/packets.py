@@ -90,6 +90,7 @@ class Receiver:
         self._files: dict[str, int] = {}
         self._wanted: dict[int, _IncomingFile] = {}
         self._links: list[Any] = []
+        self._linked: set[int] = set()  # inodes of files here that have several names
         self._listed = self._finished = False
 
     def take(self, packet: Any) -> bool:
@@ -146,7 +147,10 @@ class Receiver:
         elif kind == 0:
             self._files[entry.path] = number
             found = None if directory in self._made else _status(fd, name)
-            if self._again or found is None or not _is_same(found, entry):
+            linked = found is not None and found.st_ino in self._linked
+            if found is not None and found.st_nlink > 1:
+                self._linked.add(found.st_ino)
+            if self._again or found is None or linked or not _is_same(found, entry):
                 # What others may read meanwhile gets its name when it is whole.
                 is_new = found is None and not self._keeps_others
                 self._wanted[number] = _IncomingFile(directory, name, entry, is_new=is_new)
@@ -190,7 +194,8 @@ class Receiver:
         self._ask(type=FIN)
 
     def _link(self, entry: Any) -> None:
-        """A hardlink to a file that was listed before it."""
+        """A hardlink to a file that was listed before it. Files that have one inode here and are
+        none of each other's links were sent again, all but the first."""
         if entry.linkname not in self._files:
             raise Failure(f"the client sent an invalid link: {entry.path!r}")
         directory, _, name = entry.linkname.rpartition("/")
@@ -198,6 +203,9 @@ class Receiver:
         try:
             directory, _, other = entry.path.rpartition("/")
             fd = self._cursor.enter(directory)
+            found, to = _status(fd, other), _status(source, name)
+            if found is not None and to is not None and found.st_ino == to.st_ino:
+                return  # As it was: it keeps its ctime, too.
             remove_tree(fd, other)
             os.link(name, other, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
         finally:
@@ -273,7 +281,6 @@ def _is_same(found: os.stat_result, entry: Any) -> bool:
         and found.st_size == entry.size
         and found.st_mtime_ns == entry.modTime
         and stat.S_IMODE(found.st_mode) == _permissions(entry.mode)
-        and found.st_nlink == 1
     )
 
 

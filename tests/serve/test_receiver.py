@@ -172,3 +172,23 @@ def test_a_client_that_misbehaves(tmp_path: Path, sent: list[Any]) -> None:
                 break
         receiver.check_end()
     os.close(root)
+
+
+def test_hardlinks_are_sent_once(tmp_path: Path) -> None:
+    """Neither they nor their times change while the client has them so; and names that are files of
+    their own there become such."""
+    linked = [file("a"), STAT(path="b", mode=0o644, linkname="a", size=1, modTime=THEN)]
+    Client(tmp_path, linked, {"a": b"1"}).run()
+    before = os.stat(tmp_path / "b")
+    client = Client(tmp_path, [*linked, file("c")], {"c": b"2"})
+    client.run()
+    after = os.stat(tmp_path / "b")
+    assert client.asked == ["c"] and after.st_nlink == 2
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+    client = Client(tmp_path, [file("a"), file("b"), file("c")], {"b": b"1"})
+    client.run()
+    assert client.asked == ["b"]
+    assert os.stat(tmp_path / "a").st_nlink == os.stat(tmp_path / "b").st_nlink == 1
+    client = Client(tmp_path, [file("b")], {})
+    client.run()
+    assert client.asked == [] and os.listdir(tmp_path) == ["b"]
