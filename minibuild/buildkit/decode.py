@@ -124,8 +124,11 @@ class _Decoder:
         for location in source.locations[digest].locations:
             lines = [line_range.start.line for line_range in location.ranges]
             lines += [line_range.end.line for line_range in location.ranges]
-            if lines and location.sourceIndex < len(source.infos):
-                return Span(source.infos[location.sourceIndex].filename, min(lines), max(lines))
+            if lines and min(lines) > 0 and 0 <= location.sourceIndex < len(source.infos):
+                info = source.infos[location.sourceIndex]
+                # A range is written line by line later: no more of it than there is text.
+                end = max(min(lines), min(max(lines), info.data.count(b"\n") + 1))
+                return Span(info.filename, min(lines), end)
         return None
 
 

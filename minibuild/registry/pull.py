@@ -252,7 +252,7 @@ class _Stream(io.RawIOBase):
                 data = bytes(self._response.read(size))
                 if not data and self._at < self._descriptor.size:
                     raise urllib3.exceptions.ProtocolError("it ended early")
-            except (urllib3.exceptions.HTTPError, OSError) as error:
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 self._drop()
                 silent = isinstance(error, urllib3.exceptions.ReadTimeoutError)
                 stalls = self._came < _HOPE_BYTES and stalled(error, self._blobs.host)

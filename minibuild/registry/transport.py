@@ -212,7 +212,7 @@ def discard(response: "BaseHTTPResponse") -> None:
     try:
         response.read(_BLOCK_BYTES)
         response.release_conn()
-    except (urllib3.exceptions.HTTPError, OSError):
+    except (urllib3.exceptions.HTTPError, OSError, ValueError):
         response.close()
 
 
@@ -237,7 +237,8 @@ def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
             data += part
         if len(data) <= limit:
             response.release_conn()
-    except (urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # A ValueError is a chunk of a negative length, here and in all that reads bodies.
         response.close()
         if stall := stalled(error, host):
             raise stall from None

@@ -322,7 +322,10 @@ class GitProgram:
         """
         from urllib.parse import urlsplit
 
-        url = urlsplit(self.url)
+        try:
+            url = urlsplit(self.url)
+        except ValueError as error:
+            raise RegistryError(f"failed to fetch {self.url}: {error}") from None
         if url.scheme not in ("http", "https"):
             return {}
         value = self._authorization(url.hostname or "", url.netloc)

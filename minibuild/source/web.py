@@ -107,7 +107,7 @@ def body(response: "BaseHTTPResponse", url: str) -> Iterator[bytes]:
     try:
         pieces = response.stream(CHUNK_BYTES, decode_content=False)
         yield from _inflated(pieces) if is_compressed(response) else pieces
-    except (urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         stall = stalled(error, "the server")
         raise RegistryError(
             f"cannot fetch {without_credentials(url)}: "

@@ -9,7 +9,7 @@ from minibuild.buildkit.decode import decode
 from minibuild.buildkit.encode import encode
 from minibuild.buildkit.proto import messages
 from minibuild.digest import digest_bytes
-from minibuild.errors import DefinitionError, SourceText
+from minibuild.errors import DefinitionError, SourceText, Span
 from minibuild.graph.op import (
     BindMount,
     CacheMount,
@@ -88,6 +88,37 @@ def definition(*given: Any) -> Any:
         getattr(made, "def").append(data)
         digests.append(digest_bytes(data))
     return made
+
+
+def placed(number: int, first: int, last: int) -> Any:
+    """A definition of an op that is in these lines of a file of five, the one of a number."""
+    made = definition(source())
+    (digest, *_) = map(digest_bytes, getattr(made, "def"))
+    made.Source.infos.add(filename="Dockerfile", data=b"1\n2\n3\n4\n5")
+    place = made.Source.locations[digest].locations.add(sourceIndex=number)
+    place.ranges.add(start={"line": first}, end={"line": last})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "lines"),
+    [
+        ((0, 2, 3), (2, 3)),
+        ((0, 4, (1 << 31) - 1), (4, 5)),
+        ((0, 1 << 30, 1 << 30), (1 << 30, 1 << 30)),
+        ((0, -(1 << 31), 3), None),
+        ((-2, 2, 3), None),
+        ((-1, 2, 3), None),
+        ((1, 2, 3), None),
+    ],
+)
+def test_places_are_of_files_that_are_there(
+    place: tuple[int, int, int], lines: tuple[int, int] | None
+) -> None:
+    """And no longer than these: what is written of a graph has each line by itself."""
+    vertex = decode(placed(*place))
+    assert vertex is not None
+    assert vertex.note.span == (lines and Span("Dockerfile", *lines))
 
 
 def source(identifier: str = "docker-image://busybox", **attrs: str) -> Any:

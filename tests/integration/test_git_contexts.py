@@ -276,3 +276,8 @@ def test_add_of_a_repository(build: Built, repository: tuple[Path, str], tmp_pat
     assert "r/later" not in build.files
     said = add("", f"{url}?ref=main&fetch-by-commit=1", code=6)
     assert "needs a whole hash" in said
+
+
+@pytest.mark.needs("mount", "git")
+def test_half_an_address_is_an_error(build: Built) -> None:
+    assert "failed to fetch git://[::1/x.git" in build("git://[::1/x.git", code=4)
