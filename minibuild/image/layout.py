@@ -88,11 +88,10 @@ class DirectoryLayout(Layout):
         with os_errors_as(ImageError, what, hint):
             # Not blocking: what is named like a blob may be a pipe.
             fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        file = cast(BinaryIO, open(fd, "rb", buffering=0))  # noqa: SIM115 - the caller closes it
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            file.close()
-            raise ImageError(f"{what} is no file")
-        return file
+            os.close(fd)
+            raise ImageError(f"{what} is no file", hint=hint)
+        return cast(BinaryIO, open(fd, "rb", buffering=0))
 
     def _document(self, name: str) -> bytes:
         with self._open(name) as file:

@@ -1,6 +1,7 @@
 """A layout that is written to: names change, what nothing needs goes, what is wrong never comes."""
 
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -73,3 +74,19 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HostError, match="cannot write to"):
         write(LayoutFolder(str(tmp_path / "file")), "a", b"one")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["oci-layout", "index.json", "blob"])
+def test_what_stands_in_the_place_of_a_file(
+    tmp_path: Path, name: str, make: Callable[[str], None]
+) -> None:
+    """A directory or a pipe is an error, and no descriptor of it stays open."""
+    top = write(LayoutFolder(str(tmp_path)), "a", b"one")
+    path = tmp_path / (f"blobs/sha256/{top.digest[7:]}" if name == "blob" else name)
+    path.unlink()
+    make(str(path))
+    with pytest.raises(ImageError, match="is no file"):
+        DirectoryLayout(str(tmp_path)).open(top)
+    opened = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    assert str(path) not in opened
