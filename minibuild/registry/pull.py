@@ -20,7 +20,7 @@ from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor
 from minibuild.registry.client import RegistryClient, RegistryRequest, first_answer
 from minibuild.registry.errors import Refused
-from minibuild.registry.glance import glance
+from minibuild.registry.head import head_on_loopback
 from minibuild.registry.hosts import Endpoint
 from minibuild.registry.patience import Attempts, Patience, patient
 from minibuild.registry.transport import discard, read_all
@@ -91,7 +91,8 @@ class Registry:
         path, proxy = _manifest_path(reference), self.client.transport.proxy
         try:
             # Without an HTTP library, where that is enough.
-            headers = None if proxy(f"http://{endpoint.host}/") else glance(endpoint, path, ACCEPT)
+            proxied = proxy(f"http://{endpoint.host}/")
+            headers = None if proxied else head_on_loopback(endpoint, path, ACCEPT)
             headers = headers or self._head(endpoint, path)
             digest = parse_digest(headers.get("docker-content-digest", ""))
         except (RegistryError, InvalidDigest):

@@ -18,7 +18,7 @@ _MAX_BYTES = 16 << 10
 _END = b"\r\n\r\n"
 
 
-def glance(endpoint: Endpoint, path: str, accept: str) -> Mapping[str, str] | None:
+def head_on_loopback(endpoint: Endpoint, path: str, accept: str) -> Mapping[str, str] | None:
     """The headers, by names in small letters, if the answer is a plain 200."""
     if endpoint.schemes[0] != "http" or not is_loopback(endpoint.host):
         return None

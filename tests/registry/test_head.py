@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from minibuild.registry.glance import glance, parse_answer
+from minibuild.registry.head import head_on_loopback, parse_answer
 from minibuild.registry.hosts import Endpoint
 
 OK = b"HTTP/1.1 200 OK\r\nDocker-Content-Digest: sha256:00\r\nContent-Type: a/b\r\n\r\n"
@@ -79,7 +79,7 @@ def in_pieces(connection: socket.socket) -> None:
 )
 def test_a_server(answer: Callable[[socket.socket], object], known: bool) -> None:
     with server(answer) as (host, asked):
-        found = glance(endpoint(host), "manifests/1", "a/b")
+        found = head_on_loopback(endpoint(host), "manifests/1", "a/b")
         assert (found is not None) is known
     (request,) = asked
     assert request.startswith(b"HEAD /v2/team/app/manifests/1 HTTP/1.1\r\n")
@@ -98,4 +98,4 @@ def test_a_server(answer: Callable[[socket.socket], object], known: bool) -> Non
     ],
 )
 def test_who_is_not_asked(host: str, schemes: tuple[str, ...]) -> None:
-    assert glance(endpoint(host, *schemes), "manifests/1", "a/b") is None
+    assert head_on_loopback(endpoint(host, *schemes), "manifests/1", "a/b") is None
