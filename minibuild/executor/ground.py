@@ -13,8 +13,8 @@ from minibuild.executor import etc_files
 from minibuild.executor.api import Step
 from minibuild.executor.groups import Groups
 from minibuild.executor.listener.calls import can_listen
+from minibuild.executor.mount_points import MountPointLayer
 from minibuild.executor.mounts import Scratch
-from minibuild.executor.points import Points
 from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
 from minibuild.executor.wire import Setup
 from minibuild.linux import capabilities, capability_sets, unotify
@@ -28,7 +28,7 @@ SCRATCH = "mnt"
 class Ground:
     """Where things are. `root`, `proc`, `proc_readonly`, `dev` and `own` are empty directories for
     the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
-    paths by contents, to be bound read-only as they are, and `points` is a layer on disk. `groups`
+    paths by contents, to be bound read-only as they are, and `mount_points` is a layer on disk. `groups`
     makes the cgroups of steps. `nodev`: what keeps a step from devices is how its filesystems are
     mounted. `single_id`: no id but 0 is mapped here; `records`: then owners and users are recorded
     (`listener`). `overlay_options` are those of overlays in a user namespace."""
@@ -45,7 +45,7 @@ class Ground:
         self.records = single_id and can_listen() and unotify.may_have_listener()
         self.groups = Groups(setup.place, sandbox=sandbox)
         self.nodev = sandbox and not self.groups.guarded
-        self.points = Points(setup.folder)
+        self.points = MountPointLayer(setup.folder)
         scratch = Scratch(os.path.join(setup.folder, SCRATCH))
         self.root = scratch.directory()
         self.proc = scratch.directory()

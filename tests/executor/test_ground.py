@@ -11,7 +11,7 @@ from minibuild.executor import local
 from minibuild.executor.api import Step, StepExit
 from minibuild.executor.ground import SCRATCH, Ground
 from minibuild.executor.local import LocalExecutor, start_executor
-from minibuild.executor.points import Points
+from minibuild.executor.mount_points import MountPointLayer
 from minibuild.executor.system import System
 from minibuild.executor.wire import Ready, Setup
 from minibuild.linux import capabilities, syscalls
@@ -130,7 +130,7 @@ def test_an_image_without_etc(executor: LocalExecutor, tmp_path: Path) -> None:
 
 def test_points_are_not_seen(tmp_path: Path) -> None:
     """Nothing is put below what the layer would change, or cannot be below."""
-    points = Points(str(tmp_path))
+    points = MountPointLayer(str(tmp_path))
 
     def below(lower: str, device: int = points.device) -> str:
         return ":".join(points.below(Mount((*lower.split(":"),), "u"), device).lower)
@@ -146,6 +146,6 @@ def test_points_are_not_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a\\b"])
 def test_points_at_a_strange_path(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    points = Points(str(tmp_path / name))
+    points = MountPointLayer(str(tmp_path / name))
     mount = Mount(("a",), "u")
     assert points.below(mount, points.device) == mount

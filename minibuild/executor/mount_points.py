@@ -16,7 +16,7 @@ _MAX_LAYERS = 490
 """The kernel takes 500, and has its own words for more."""
 
 
-class Points:
+class MountPointLayer:
     """The layer. `device` is the filesystem it is on."""
 
     __slots__ = ("device", "path")
