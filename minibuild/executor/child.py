@@ -18,7 +18,7 @@ from minibuild.errors import BuildError, DefinitionError, HostError, os_errors_a
 from minibuild.executor import program
 from minibuild.executor.api import Step
 from minibuild.executor.rootfs import Rootfs
-from minibuild.executor.system import System
+from minibuild.executor.system_mounts import SystemMounts
 from minibuild.executor.users import ProcessUser, lookup_user
 from minibuild.executor.wire import Failed, Request, Watched, pack, unpack
 from minibuild.linux import capability_sets, owner, syscalls, unotify
@@ -50,9 +50,11 @@ def received(fds: list[int]) -> RequestFiles:
 _NOT_RECORDED = b"minibuild: one id, and no way here to record owners: all files will be root's%b\n"
 
 
-def run(prepare: Callable[[], System], receive: Callable[[], RequestFiles | None]) -> NoReturn:
+def run(
+    prepare: Callable[[], SystemMounts], receive: Callable[[], RequestFiles | None]
+) -> NoReturn:
     """Make what can be made ahead, receive a step (None: none comes), and execute its program."""
-    system: System | OSError
+    system: SystemMounts | OSError
     try:
         # If the server dies, so do its steps. Repeated below: changing ids clears it.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -99,7 +101,7 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -
         os._exit(code)
 
 
-def _start(request: Request, system: System, channel: Channel, gate: int) -> NoReturn:
+def _start(request: Request, system: SystemMounts, channel: Channel, gate: int) -> NoReturn:
     step = request.step
     if step.limits:
         # Now: once inside the rootfs no module of ours can be loaded. The same goes for others.
@@ -128,7 +130,7 @@ def _start(request: Request, system: System, channel: Channel, gate: int) -> NoR
     # Where owners are recorded, so is that of a directory which is made here.
     enter_directory(step.cwd, user)
     channel.send(pack(rootfs.stubs.ready()), (rootfs.root_fd,))
-    single_id = system.ground.single_id and not watched  # Else who becomes what is recorded.
+    single_id = system.common.single_id and not watched  # Else who becomes what is recorded.
     execute(step, user, single_id=single_id)
 
 
@@ -174,7 +176,7 @@ def confine(request: Request, channel: Channel, root_fd: int) -> bool:
         # set-user-id programs are to work in a build.
         unotify.load_filter(request.seccomp)
     if request.step.security != "insecure":
-        capability_sets.inherit_none()  # The server has bounded the rest, see `ground`.
+        capability_sets.inherit_none()  # The server has bounded the rest, see `common_setup`.
     return watched
 
 

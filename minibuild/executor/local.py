@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.errors import MAKE_ROOM, Cancelled, HostError, StoreError, is_full, os_errors_as
 from minibuild.executor.api import BindTree, OnOutput, Step, StepExit
-from minibuild.executor.ground import SCRATCH
+from minibuild.executor.common_setup import SCRATCH
 from minibuild.executor.listener.calls import can_listen
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.running import Running

@@ -20,7 +20,7 @@ from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import Detached, Scratch, detach, detach_tmpfs, discarding
 from minibuild.executor.stubs import StubMaker
-from minibuild.executor.system import System
+from minibuild.executor.system_mounts import SystemMounts
 from minibuild.executor.wire import Request
 from minibuild.linux import syscalls
 from minibuild.snapshot.mount import attach
@@ -43,7 +43,7 @@ class Rootfs:
     stubs: StubMaker
     root_fd: int
 
-    def __init__(self, request: Request, system: System) -> None:
+    def __init__(self, request: Request, system: SystemMounts) -> None:
         self.request = request
         self._system = system
         self._mounts: list[Detached | Tmpfs] = []
@@ -70,7 +70,7 @@ class Rootfs:
     def mount_root(self) -> None:
         """Mount the snapshot."""
         root, upper_fd = self._mount_root(self._system.scratch)
-        if self._system.ground.single_id and not self._system.ground.records:
+        if self._system.common.single_id and not self._system.common.records:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
@@ -85,9 +85,9 @@ class Rootfs:
             self._readonly = True
             root = discarding(step.rootfs, scratch)
             return root, os.open(root, _PATH_DIRECTORY)
-        root = self._system.ground.root
+        root = self._system.common.root
         upper_fd = os.open(upper, _PATH_DIRECTORY)
-        points = self._system.ground.points
+        points = self._system.common.points
         flags = syscalls.MS_NODEV if scratch.nodev else 0
         attach(points.below(step.rootfs, os.fstat(upper_fd).st_dev), root, flags)
         return root, upper_fd
@@ -154,7 +154,7 @@ def _ordinary_directory(path: str) -> None:
         )
 
 
-def _without_sandbox_of_apt(system: System, root: str) -> list[Detached]:
+def _without_sandbox_of_apt(system: SystemMounts, root: str) -> list[Detached]:
     """Where it cannot be recorded who a process is, apt cannot become the user `_apt`: a file of
     its own tells it so.
 

@@ -23,10 +23,10 @@ from typing import NoReturn
 
 from minibuild.errors import HostError
 from minibuild.executor import child
-from minibuild.executor.ground import Ground
+from minibuild.executor.common_setup import CommonSetup
 from minibuild.executor.groups import MemoryUsage, StepGroup
 from minibuild.executor.helper import Helper, close_others, reap
-from minibuild.executor.system import System
+from minibuild.executor.system_mounts import SystemMounts
 from minibuild.executor.wire import (
     Exited,
     Failed,
@@ -74,7 +74,7 @@ class StepServer(Helper):
 
     @classmethod
     def start(cls, setup: Setup) -> "StepServer":
-        """Start a server. What it makes of the setup is in `ground`."""
+        """Start a server. What it makes of the setup is in `common_setup`."""
 
         def serve(fd: int) -> NoReturn:
             _serve_and_exit(fd, setup, dies_with_parent=True)
@@ -148,11 +148,11 @@ class _Server:
 
     def __init__(self, requests: Channel, setup: Setup) -> None:
         self._requests = requests
-        self._ground: Ground | OSError
+        self._common: CommonSetup | OSError
         try:
-            self._ground = Ground(setup, single_id=maps_single_id())
+            self._common = CommonSetup(setup, single_id=maps_single_id())
         except OSError as error:
-            self._ground = error  # Reported to the first who wants a step.
+            self._common = error  # Reported to the first who wants a step.
         self._spare: _StepProcess | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
@@ -204,10 +204,10 @@ class _Server:
 
     def _clone(self, receive: Callable[[], child.RequestFiles | None], order: Order) -> _Process:
         """Start a process for a step."""
-        if isinstance(self._ground, OSError):
-            raise self._ground
-        ground = self._ground
-        group = ground.groups.make()
+        if isinstance(self._common, OSError):
+            raise self._common
+        common = self._common
+        group = common.groups.make()
         flags = _NAMESPACES | (syscalls.CLONE_NEWNET if order.network else 0)
         if group is None:
             flags |= syscalls.CLONE_NEWCGROUP
@@ -221,10 +221,10 @@ class _Server:
             raise
         if pid == 0:
 
-            def prepare() -> System:
+            def prepare() -> SystemMounts:
                 if group is not None:
                     group.enter(unified=not inside)
-                return System(ground, network=order.network, group=group)
+                return SystemMounts(common, network=order.network, group=group)
 
             child.run(prepare, receive)
         return _Process(pid, pidfd, group)

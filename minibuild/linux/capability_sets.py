@@ -1,7 +1,7 @@
 """How a process gives capabilities up, or hands them on to the programs that it executes.
 
 Comes in: a mask of `capabilities`. Goes out: other sets of this thread. What a set means for
-execve(2) is in capabilities(7). Read next: `executor.ground`.
+execve(2) is in capabilities(7). Read next: `executor.common_setup`.
 """
 
 from minibuild.linux import syscalls

@@ -127,7 +127,7 @@ def test_nothing_is_made_ready_after_the_last_step(
         raise PermissionError("not here")
 
     made: list[_Server] = []
-    monkeypatch.setattr(server, "Ground", refused)
+    monkeypatch.setattr(server, "CommonSetup", refused)
     monkeypatch.setattr(_Server, "_prepare_spare", lambda self: made.append(self))
     (requests, _), (ours, theirs) = pair(), pair()
     fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]

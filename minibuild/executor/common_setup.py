@@ -4,7 +4,7 @@ Comes in: the executor's folder, in the step server, which has a mount namespace
 out: paths. A process of a step is cloned with a copy of that namespace, so what is mounted here is
 mounted there, and what it mounts on these paths itself is seen by it alone. Nothing here can be
 written by a step: it is read-only, or only a place to mount on.
-Read next: `system`, what each step has of its own.
+Read next: `system_mounts`, what each step has of its own.
 """
 
 import os
@@ -25,10 +25,10 @@ SCRATCH = "mnt"
 """An empty directory in the folder, to mount on."""
 
 
-class Ground:
+class CommonSetup:
     """Where things are. `root`, `proc`, `proc_readonly`, `dev` and `own` are empty directories for
     the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
-    paths by contents, to be bound read-only as they are, and `mount_points` is a layer on disk. `groups`
+    paths by contents, to be bound read-only as they are, `points` is a layer on disk, and `groups`
     makes the cgroups of steps. `nodev`: what keeps a step from devices is how its filesystems are
     mounted. `single_id`: no id but 0 is mapped here; `records`: then owners and users are recorded
     (`listener`). `overlay_options` are those of overlays in a user namespace."""

@@ -8,41 +8,43 @@ Read next: `sysfiles`, `dev`; then `rootfs`, which puts it together with what be
 
 import os
 
+from minibuild.executor.common_setup import CommonSetup
 from minibuild.executor.dev import mount_dev
-from minibuild.executor.ground import Ground
 from minibuild.executor.groups import StepGroup
 from minibuild.executor.mounts import Detached, Scratch, clone_mount
 from minibuild.executor.sysfiles import mount_cgroups, mount_proc, mount_sys, protect
 from minibuild.linux import syscalls
 
 
-class System:
+class SystemMounts:
     """The machine's part, in a process with namespaces of its own. `network`: also one of the
     network, which /sys shows. `group` is the cgroup that it has entered, if there is one."""
 
-    __slots__ = ("dev", "ground", "group", "host_fd", "proc", "scratch", "sys")
+    __slots__ = ("common", "dev", "group", "host_fd", "proc", "scratch", "sys")
 
-    def __init__(self, ground: Ground, *, network: bool, group: StepGroup | None = None) -> None:
-        self.ground = ground
+    def __init__(
+        self, common: CommonSetup, *, network: bool, group: StepGroup | None = None
+    ) -> None:
+        self.common = common
         self.group = group
         # Now, while it can be seen: after pivot_root(2) it is the way back, to unmount it all.
         self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.scratch = Scratch(ground.own, ground.overlay_options, nodev=ground.nodev)
-        sandbox = ground.sandbox
-        mount_proc(ground.proc, ground.proc_readonly, ground.masks, sandbox=sandbox)
-        self.proc = _taken(ground.proc)
-        path = ground.sys
+        self.scratch = Scratch(common.own, common.overlay_options, nodev=common.nodev)
+        sandbox = common.sandbox
+        mount_proc(common.proc, common.proc_readonly, common.masks, sandbox=sandbox)
+        self.proc = _taken(common.proc)
+        path = common.sys
         if network:
             path = self.scratch.directory()
-            mount_sys(path, ground.masks, sandbox=sandbox)
+            mount_sys(path, common.masks, sandbox=sandbox)
         if group is not None:
             # From here on the group of the step is the root of all that the step sees.
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         if group is not None or network:
             mount_cgroups(path, group.hierarchies if group else (), sandbox=sandbox)
         self.sys = _taken(path)
-        mount_dev(ground.dev, sandbox=sandbox, nodev=ground.nodev, single_id=ground.single_id)
-        self.dev = _taken(ground.dev)
+        mount_dev(common.dev, sandbox=sandbox, nodev=common.nodev, single_id=common.single_id)
+        self.dev = _taken(common.dev)
         try:
             syscalls.join_session_keyring()
         except OSError:
@@ -53,7 +55,7 @@ class System:
 
         Read-only, as BuildKit has them: what a step wrote there would be gone after it.
         """
-        path = self.ground.files.get(data)
+        path = self.common.files.get(data)
         if path is not None:
             return Detached(target, clone_mount(syscalls.AT_FDCWD, path), False)
         fd = clone_mount(syscalls.AT_FDCWD, self.scratch.file(data))

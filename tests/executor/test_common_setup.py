@@ -9,10 +9,10 @@ import pytest
 
 from minibuild.executor import local
 from minibuild.executor.api import Step, StepExit
-from minibuild.executor.ground import SCRATCH, Ground
+from minibuild.executor.common_setup import SCRATCH, CommonSetup
 from minibuild.executor.local import LocalExecutor, start_executor
 from minibuild.executor.mount_points import MountPointLayer
-from minibuild.executor.system import System
+from minibuild.executor.system_mounts import SystemMounts
 from minibuild.executor.wire import Ready, Setup
 from minibuild.linux import capabilities, syscalls
 from minibuild.linux.root_mount import contain_mounts
@@ -59,7 +59,7 @@ def test_what_is_left_for_each_step(tmp_path: Path) -> None:
         try:
             syscalls.unshare(namespaces)
             contain_mounts()
-            ground = Ground(Setup(str(tmp_path), sandbox=True), single_id=False)
+            common = CommonSetup(Setup(str(tmp_path), sandbox=True), single_id=False)
             check = syscalls.check
 
             def counted(result: int, call: str, path: str = "") -> int:
@@ -68,7 +68,7 @@ def test_what_is_left_for_each_step(tmp_path: Path) -> None:
                 return check(result, call, path)
 
             syscalls.check = counted
-            System(ground, network=False)
+            SystemMounts(common, network=False)
         finally:
             os.write(write_fd, str(count).encode())
             os._exit(0)
