@@ -10,6 +10,8 @@ default ACL, acl(5)), and those would end up in layers. Read next: `layout`.
 import os
 import stat
 
+from minibuild.errors import HostError
+
 FOLDERS = ("blobs", "blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
 """What a store has from the start."""
 
@@ -19,12 +21,18 @@ _OF_OTHERS = ("lab", "contexts", "history")
 
 _FILES = ("meta.db", "meta.db-wal", "meta.db-shm", "index.json", "oci-layout")
 _KNOWN = frozenset((*FOLDERS, *_LATER, *_OF_OTHERS, *_FILES))
+_SWEPT = ("snapshots", "ingest")
+"""Where each start removes what it does not know (`snapshot.sweep`)."""
+
 _PRIVATE = 0o700
 _ACLS = ("system.posix_acl_default", "system.posix_acl_access")
 
 
 def make_folders(root: str) -> None:
-    """Make the folders of a store that are missing. Raises OSError."""
+    """Make the folders of a store that are missing. Raises OSError, and `HostError` for a folder
+    that is no store, but has something where a store is swept."""
+    for folder in _SWEPT:
+        _refuse_strangers(root, folder)
     if not os.path.isdir(root):
         os.makedirs(os.path.dirname(root), exist_ok=True)
         _make(root)
@@ -32,6 +40,19 @@ def make_folders(root: str) -> None:
     for folder in FOLDERS:
         _make(os.path.join(root, folder))
     close_to_others(root)
+
+
+def _refuse_strangers(root: str, folder: str) -> None:
+    try:
+        names = os.listdir(os.path.join(root, folder))
+    except OSError:
+        return  # It is not there; what else is wrong with it says who makes it.
+    # Another build may have begun the store after this one looked for it.
+    if names and not os.path.exists(os.path.join(root, "meta.db")):
+        raise HostError(
+            f"{root} is no store of minibuild, and has files in {folder}/",
+            hint="set MINIBUILD_ROOT to a new or an empty folder",
+        )
 
 
 def _make(folder: str) -> None:

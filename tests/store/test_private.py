@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.errors import HostError
 from minibuild.store.layout import Store
 from tests.support.acl import give_default_acl
 
@@ -113,3 +114,17 @@ def test_folders_that_come_later_are_no_strangers(tmp_path: Path, folder: str) -
     (root / folder).mkdir(0o755)
     found = opened(root)
     assert (found["."], found[folder]) == ("700", "700")
+
+
+@pytest.mark.parametrize("folder", ["snapshots", "ingest"])
+def test_a_folder_with_files_of_others_is_no_store(tmp_path: Path, folder: str) -> None:
+    """Each start of a store removes what it does not know there."""
+    photo = tmp_path / folder / "2026" / "photo"
+    photo.parent.mkdir(parents=True)
+    photo.write_text("mine")
+
+    with pytest.raises(HostError, match=f"no store of minibuild, and has files in {folder}/"):
+        Store(str(tmp_path))
+
+    assert photo.read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == [folder]
