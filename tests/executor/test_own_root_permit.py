@@ -11,8 +11,13 @@ import pytest
 
 from minibuild.executor.isolation import takes_own_root
 from minibuild.executor.ownroot import permit
-from minibuild.executor.ownroot.kept import Kept
-from minibuild.executor.ownroot.permit import Home, OwnRootRefused, foreign_paths, home_here
+from minibuild.executor.ownroot.permit import (
+    OwnRootRefused,
+    ProgramHome,
+    foreign_paths,
+    program_home,
+)
+from minibuild.executor.ownroot.preserved import PreservedPaths
 from minibuild.linux.mountinfo import MountInfo, mounts_in
 from tests.conftest import Cli
 
@@ -39,7 +44,7 @@ def test_each_wall_refuses_by_itself(name: str) -> None:
 
 def test_this_machine_is_refused_by_what_its_process_is() -> None:
     with pytest.raises(OwnRootRefused):
-        home_here()
+        program_home()
     assert not takes_own_root("auto")
     with pytest.raises(OwnRootRefused):
         takes_own_root("own-root")
@@ -49,15 +54,15 @@ def test_this_machine_is_refused_by_where_its_program_is(monkeypatch: pytest.Mon
     """Also if all that is asked of the process said yes."""
     monkeypatch.setattr(permit, "check_process", lambda *facts: None)
     with pytest.raises(OwnRootRefused, match="this program is not in a folder of its own"):
-        home_here()
+        program_home()
 
 
 def test_a_chroot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permit, "check_process", lambda *facts: None)
-    monkeypatch.setattr(permit, "_home", lambda files: Home("/none", ("/none",)))
+    monkeypatch.setattr(permit, "_home", lambda files: ProgramHome("/none", ("/none",)))
     monkeypatch.setattr(permit, "own_mounts", lambda: [MountInfo("/", "/proc", "proc", "rw")])
     with pytest.raises(OwnRootRefused, match="this is a chroot"):
-        home_here()
+        program_home()
 
 
 def test_a_program_without_the_marker_is_refused(tmp_path: Path) -> None:
@@ -89,13 +94,13 @@ def test_the_flag_is_refused_before_anything_is_done(cli: Cli, tmp_path: Path) -
 # --- What "/" may hold ----------------------------------------------------------------------------
 
 
-class _Home(Home):
+class _ProgramHome(ProgramHome):
     """A home whose mounts are given."""
 
     mounts: Mapping[str, str] = {}
 
-    def kept(self) -> Kept:
-        return Kept(dict(self.mounts), self.folders)
+    def preserved(self) -> PreservedPaths:
+        return PreservedPaths(dict(self.mounts), self.folders)
 
 
 @pytest.fixture
@@ -115,7 +120,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _foreign(root: Path) -> list[str]:
-    home = _Home(f"{root}/home", (f"{root}/home", f"{root}/busybox"))
+    home = _ProgramHome(f"{root}/home", (f"{root}/home", f"{root}/busybox"))
     home.mounts = {f"{root}/work": "ext4", f"{root}/etc/hosts": "ext4"}
     return sorted(foreign_paths(str(root), home))
 
@@ -134,7 +139,7 @@ def test_what_could_be_lost_is_foreign(root: Path) -> None:
 def test_what_a_person_agreed_to_is_not_foreign(root: Path) -> None:
     (root / "opt/app").mkdir(parents=True)
     (root / "opt/app/file").write_text("mine")
-    permit.agree(Home(f"{root}/home", ()), ["/opt"])
+    permit.agree(ProgramHome(f"{root}/home", ()), ["/opt"])
     assert _foreign(root) == []
 
 
@@ -152,7 +157,7 @@ def test_mounts_are_read_with_their_odd_names() -> None:
 
 
 def test_what_stays_and_what_leads_to_it() -> None:
-    kept = Kept({"/": "overlay", "/etc/hosts": "ext4", "/a/b/c": "tmpfs"}, ("/home",))
+    kept = PreservedPaths({"/": "overlay", "/etc/hosts": "ext4", "/a/b/c": "tmpfs"}, ("/home",))
     assert kept.stays("/home") and kept.stays("/etc/hosts") and not kept.stays("/etc")
     assert kept.leads_to_it("/a/b") and kept.leads_to_it("/etc") and not kept.leads_to_it("/a/x")
     assert kept.holds("/home/lib/x") and not kept.holds("/etc/passwd") and not kept.holds("/")

@@ -14,9 +14,9 @@ import pytest
 
 from minibuild.errors import HostError
 from minibuild.executor.ownroot import root as root_module
-from minibuild.executor.ownroot.kept import Kept
-from minibuild.executor.ownroot.permit import Home
+from minibuild.executor.ownroot.permit import ProgramHome
 from minibuild.executor.ownroot.placement import Placement, put, put_back
+from minibuild.executor.ownroot.preserved import PreservedPaths
 from minibuild.executor.ownroot.root import Root
 from minibuild.executor.ownroot.working_tree import LayerDir, WorkingTree, layer_dir_at, scan
 
@@ -39,13 +39,13 @@ def look(folder: str | Path, *, times: bool = True) -> Look:
     return found
 
 
-class _Home(Home):
+class _ProgramHome(ProgramHome):
     """A home in a container with two mounts."""
 
-    def kept(self) -> Kept:
+    def preserved(self) -> PreservedPaths:
         live = os.path.dirname(self.path)
         mounts = {"/": "overlay", f"{live}/etc/hosts": "ext4", f"{live}/var/cache/job": "ext4"}
-        return Kept(mounts, self.folders)
+        return PreservedPaths(mounts, self.folders)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def live(tmp_path: Path) -> str:
 @pytest.fixture
 def root(live: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
     monkeypatch.setattr(root_module, "end_leftovers", lambda live, kept: None)
-    made = Root(_Home(f"{live}/home", (f"{live}/home",)), live)
+    made = Root(_ProgramHome(f"{live}/home", (f"{live}/home",)), live)
     yield made
     made.close()
 
@@ -165,10 +165,10 @@ def _step(root: Root, live: str, tree: str) -> None:
     with root.holding(tree, []) as stay:
         for placement in (secret, cache):
             stay.note(placement)
-            put(placement, root.home.kept())
+            put(placement, root.home.preserved())
         Path(f"{live}/made").write_text("by the step")
         for placement in (cache, secret):
-            put_back(placement, root.home.kept())
+            put_back(placement, root.home.preserved())
 
 
 def _prepare(root: Root) -> str:

@@ -14,7 +14,7 @@ import os
 import stat
 
 from minibuild.errors import HostError
-from minibuild.executor.ownroot.kept import Kept
+from minibuild.executor.ownroot.preserved import PreservedPaths
 from minibuild.linux.beneath import remove_path
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.descriptors import closing_fd
@@ -26,7 +26,7 @@ Moved = dict[str, tuple[int, int]]
 it is read on the near side of both moves: what lies between is what the step did."""
 
 
-def move_in(stored: str, live: str, kept: Kept, path: str = "") -> Moved:
+def move_in(stored: str, live: str, kept: PreservedPaths, path: str = "") -> Moved:
     """Move the tree that is stored to where it is live, or what is below `path` in it; what stays
     there hides what is stored."""
     moved: Moved = {}
@@ -46,7 +46,7 @@ def move_in(stored: str, live: str, kept: Kept, path: str = "") -> Moved:
     return moved
 
 
-def move_out(live: str, stored: str, kept: Kept, path: str = "") -> Moved:
+def move_out(live: str, stored: str, kept: PreservedPaths, path: str = "") -> Moved:
     """Move the tree that is live, or what is below `path` in it, to a folder, which may hold what
     stays hides."""
     moved: Moved = {}
@@ -74,7 +74,7 @@ def move_out(live: str, stored: str, kept: Kept, path: str = "") -> Moved:
     return moved
 
 
-def make_frame(live: str, stored: str, kept: Kept) -> None:
+def make_frame(live: str, stored: str, kept: PreservedPaths) -> None:
     """Make a folder with the directories that stay in "/" because they lead to mounts: the next
     tree gives them its own owner, mode and times."""
     made = f"{stored}.new"
@@ -95,7 +95,7 @@ def _is_hidden(target: str) -> bool:
     return os.path.lexists(target) and not stat.S_ISDIR(os.lstat(target).st_mode)
 
 
-def _holds_more(path: str, kept: Kept) -> bool:
+def _holds_more(path: str, kept: PreservedPaths) -> bool:
     """Whether a directory on the way to a mount point holds anything besides."""
     inner = [f"{path}/{name}" for name in os.listdir(path)]
     return any(

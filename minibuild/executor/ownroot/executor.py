@@ -74,9 +74,9 @@ class OwnRootExecutor:
             mounts = StepMounts(self._root, step, cancelled)
             try:
                 mounts.prepare()
-                with self._root.holding(tree.folder, []) as stay:
+                with self._root.holding(tree.folder, []) as moved:
                     try:
-                        mounts.put(stay)
+                        mounts.put(moved)
                         self._root.wait_for_tick()
                         exited = self._process(step, output, cancelled, stdin)
                     finally:
@@ -85,7 +85,7 @@ class OwnRootExecutor:
                 mounts.close()
             if step.rootfs.upper:
                 _make_lasting(tree.folder, step)
-                tree.hand_over((stay.moved_in, stay.moved_out), cancelled)
+                tree.hand_over((moved.moved_in, moved.moved_out), cancelled)
                 self._trees.append(tree)
             else:
                 tree.remove()  # A step may have written to what it was only to read.

@@ -10,12 +10,12 @@ import signal
 import time
 from contextlib import suppress
 
-from minibuild.executor.ownroot.kept import Kept
+from minibuild.executor.ownroot.preserved import PreservedPaths
 
 _PATIENCE_S = 5.0
 
 
-def end_leftovers(live: str, kept: Kept) -> None:
+def end_leftovers(live: str, kept: PreservedPaths) -> None:
     """Kill them, and wait until they are gone."""
     give_up = time.monotonic() + _PATIENCE_S
     while time.monotonic() < give_up:
@@ -32,7 +32,7 @@ def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != 1]
 
 
-def _is_leftover(pid: int, live: str, kept: Kept) -> bool:
+def _is_leftover(pid: int, live: str, kept: PreservedPaths) -> bool:
     try:
         root, here = os.stat(f"/proc/{pid}/root"), os.stat(live)
         program = os.readlink(f"/proc/{pid}/exe")

@@ -12,7 +12,7 @@ by itself, and what cannot be found out counts as a refusal:
 5. "/" holds nothing else than what the marker file names, what runtimes make, and mounts. A person
    may agree to more on a terminal, which is then noted in the folder.
 
-Read next: `kept`, `root`, which knows what was in "/" while a step has it.
+Read next: `preserved`, `root`, which knows what was in "/" while a step has it.
 """
 
 import os
@@ -20,7 +20,7 @@ import stat
 from collections.abc import Iterator
 
 from minibuild.errors import HostError
-from minibuild.executor.ownroot.kept import Kept
+from minibuild.executor.ownroot.preserved import PreservedPaths
 from minibuild.linux import capabilities, capability_sets
 from minibuild.linux.mountinfo import own_mounts
 from minibuild.startup.tuples import NamedTuple
@@ -43,23 +43,23 @@ class OwnRootRefused(HostError):
     """Why "/" is not used for steps here. Nothing was moved."""
 
 
-class Home(NamedTuple):
+class ProgramHome(NamedTuple):
     """The folder of the program, and other folders that stay."""
 
     path: str
     folders: tuple[str, ...]
 
-    def kept(self) -> Kept:
+    def preserved(self) -> PreservedPaths:
         """What stays now."""
-        return Kept({mount.point: mount.type for mount in own_mounts()}, self.folders)
+        return PreservedPaths({mount.point: mount.type for mount in own_mounts()}, self.folders)
 
 
-def home_here() -> Home:
+def program_home() -> ProgramHome:
     """The home of this program, if it may use "/": all walls but the last, which is
     `root.permitted_root`. Raises `OwnRootRefused`."""
     check_process(os.geteuid(), _has_admin(), capabilities.has(_NEEDED), _pid_namespace())
     home = _home(_mapped_files())
-    if "/" not in home.kept().mounts:
+    if "/" not in home.preserved().mounts:
         raise OwnRootRefused("/ is not a mount: this is a chroot", hint=_USE_THE_IMAGE)
     _check_writable(home)
     return home
@@ -105,7 +105,7 @@ def _mapped_files() -> set[str]:
     return {f"/{path}" for path in paths if path} | {os.path.realpath(__file__)}
 
 
-def _home(files: set[str]) -> Home:
+def _home(files: set[str]) -> ProgramHome:
     """The one folder at the top of "/" that all these files are in."""
     tops = {path.split("/")[1] for path in files}
     home = f"/{min(tops)}"
@@ -120,7 +120,7 @@ def _home(files: set[str]) -> Home:
             f"{home} is not on the filesystem of /", hint=f"mount nothing at {home} itself"
         )
     stay = (path[:-1] for path in sorted(listed(home, MARKER)) if path.endswith("/"))
-    return Home(home, (home, *stay))
+    return ProgramHome(home, (home, *stay))
 
 
 def listed(home: str, name: str) -> frozenset[str]:
@@ -132,13 +132,13 @@ def listed(home: str, name: str) -> frozenset[str]:
         return frozenset()
 
 
-def agree(home: Home, paths: list[str]) -> None:
+def agree(home: ProgramHome, paths: list[str]) -> None:
     """Note down what a person agreed to have moved away for the time of a step."""
     with open(f"{home.path}/{AGREED}", "a", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{path}\n" for path in paths)
 
 
-def _check_writable(home: Home) -> None:
+def _check_writable(home: ProgramHome) -> None:
     for folder in ("/", home.path):
         # No file to try it: another build that looks through / would find it.
         if not os.access(folder, os.W_OK, effective_ids=True):
@@ -148,17 +148,17 @@ def _check_writable(home: Home) -> None:
             )
 
 
-def foreign_paths(root: str, home: Home) -> Iterator[str]:
+def foreign_paths(root: str, home: ProgramHome) -> Iterator[str]:
     """What `root` holds that is neither of the image, nor of its runtime, nor a mount. Directories
     and empty files hold nothing: a runtime makes them to mount on. Symlinks count."""
-    kept = home.kept()
+    kept = home.preserved()
     ours = listed(home.path, MARKER) | _OF_RUNTIMES
     agreed = listed(home.path, AGREED)
     yield from _foreign(root, "", kept, ours, agreed)
 
 
 def _foreign(
-    root: str, folder: str, kept: Kept, ours: frozenset[str], agreed: frozenset[str]
+    root: str, folder: str, kept: PreservedPaths, ours: frozenset[str], agreed: frozenset[str]
 ) -> Iterator[str]:
     with os.scandir(f"{root}{folder}" or "/") as entries:
         found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]

@@ -10,7 +10,7 @@ Read next: `step_mounts`.
 import os
 
 from minibuild.executor.ownroot import exchange
-from minibuild.executor.ownroot.kept import Kept
+from minibuild.executor.ownroot.preserved import PreservedPaths
 from minibuild.linux.beneath import remove_path, remove_tree
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.descriptors import closing_fd
@@ -29,7 +29,7 @@ class Placement(NamedTuple):
     copied: bool = False
 
 
-def put(placement: Placement, kept: Kept) -> None:
+def put(placement: Placement, kept: PreservedPaths) -> None:
     """Put it in place. The parent of the target is there, and no mount of the container."""
     source, target, aside, *_ = placement
     if kept.leads_to_it(target):
@@ -42,7 +42,7 @@ def put(placement: Placement, kept: Kept) -> None:
     os.rename(source, target)
 
 
-def put_back(placement: Placement, kept: Kept) -> None:
+def put_back(placement: Placement, kept: PreservedPaths) -> None:
     """Take it away again, in whatever state it is."""
     source, target, aside, lasts, copied = placement
     if copied:

@@ -23,7 +23,13 @@ from minibuild.errors import Cancelled
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.exchange import Moved
 from minibuild.executor.ownroot.leftover import end_leftovers
-from minibuild.executor.ownroot.permit import Home, OwnRootRefused, foreign_paths, home_here, named
+from minibuild.executor.ownroot.permit import (
+    OwnRootRefused,
+    ProgramHome,
+    foreign_paths,
+    named,
+    program_home,
+)
 from minibuild.executor.ownroot.placement import Placement, put_back
 from minibuild.linux.beneath import remove_path
 from minibuild.linux.descriptors import replacing
@@ -36,7 +42,7 @@ _WAIT_S, _TICK_S = 0.05, 0.001
 def root_here() -> "Root":
     """The root directory of this container, whatever it holds. Raises `OwnRootRefused` if it is
     none that this program may use at all."""
-    root = Root(home_here(), "/")
+    root = Root(program_home(), "/")
     root.sweep()
     return root
 
@@ -55,9 +61,9 @@ def permitted_root() -> "Root":
 
 class Root:
     """ "/", as this process uses it. `live` is another directory in tests, and "/" only where
-    `home_here` has made the home."""
+    `program_home` has made the home."""
 
-    def __init__(self, home: Home, live: str) -> None:
+    def __init__(self, home: ProgramHome, live: str) -> None:
         self.home = home
         self.live = live
         self.folder = f"{home.path}/roots"
@@ -111,19 +117,19 @@ class Root:
                 raise Cancelled("the step was cancelled")
 
     @contextmanager
-    def holding(self, tree: str, placed: "list[Placement]") -> Iterator["Stay"]:
+    def holding(self, tree: str, placed: "list[Placement]") -> Iterator["MovedTree"]:
         """The tree in "/" while the block runs; it is back in its folder when it ends. `placed` may
-        grow by `Stay.note`."""
+        grow by `MovedTree.note`."""
         if not os.path.isdir(self._original):
-            exchange.make_frame(self.live, self._original, self.home.kept())
+            exchange.make_frame(self.live, self._original, self.home.preserved())
         self._write("parking", tree, [])
-        exchange.move_out(self.live, self._original, self.home.kept())
+        exchange.move_out(self.live, self._original, self.home.preserved())
         self._write("in", tree, placed)
-        stay = Stay(self, tree, placed)
+        moved = MovedTree(self, tree, placed)
         try:
-            stay.moved_in = exchange.move_in(tree, self.live, self.home.kept())
-            yield stay
-            stay.moved_out = exchange.move_out(self.live, tree, self.home.kept())
+            moved.moved_in = exchange.move_in(tree, self.live, self.home.preserved())
+            yield moved
+            moved.moved_out = exchange.move_out(self.live, tree, self.home.preserved())
         except BaseException:
             self._mend()
             raise
@@ -154,13 +160,13 @@ class Root:
         except FileNotFoundError:
             return
         if phase == "in":
-            kept = self.home.kept()
+            kept = self.home.preserved()
             end_leftovers(self.live, kept)
             for one in reversed(placed):
                 put_back(Placement(*one), kept)
             trash = self.new_name()
             os.mkdir(trash, 0o700)
-            exchange.move_out(self.live, trash, self.home.kept())
+            exchange.move_out(self.live, trash, self.home.preserved())
             self._write("returning", tree, [])
             for path in (trash, tree):
                 remove_path(path)
@@ -168,12 +174,12 @@ class Root:
 
     def _return(self) -> None:
         if os.path.isdir(self._original):
-            exchange.move_in(self._original, self.live, self.home.kept())
+            exchange.move_in(self._original, self.live, self.home.preserved())
             remove_path(self._original)
         os.unlink(self._journal)
 
 
-class Stay:
+class MovedTree:
     """The time that a tree is in "/": what moved there, and back."""
 
     def __init__(self, root: Root, tree: str, placed: list[Placement]) -> None:

@@ -24,9 +24,9 @@ from minibuild.executor.api import (
     Tmpfs,
 )
 from minibuild.executor.mounts import tmpfs_mode
-from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.placement import Placement, put, put_back
-from minibuild.executor.ownroot.root import Root, Stay
+from minibuild.executor.ownroot.preserved import PreservedPaths
+from minibuild.executor.ownroot.root import MovedTree, Root
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.executor.stubs import cannot_make, check_kind
 from minibuild.linux.beneath import makedirs_beneath, open_beneath, remove_path
@@ -158,22 +158,22 @@ class StepMounts:
 
     # --- in the tree ---
 
-    def put(self, stay: Stay) -> None:
+    def put(self, moved: MovedTree) -> None:
         """Put all in place; the tree is "/" now."""
-        kept = self._root.home.kept()
-        self._put_hosts(stay, kept)
+        kept = self._root.home.preserved()
+        self._put_hosts(moved, kept)
         for source in self._sources:
             target = source.mount.target
             if isinstance(source.mount, Tmpfs):
                 if self._is_tmpfs(target, kept):
                     continue  # Such as /dev/shm: what is asked for is there already.
                 os.chmod(source.path, tmpfs_mode(target))
-            self._put_one(stay, kept, source.path, target, lasts=source.lent)
+            self._put_one(moved, kept, source.path, target, lasts=source.lent)
 
-    def _is_tmpfs(self, target: str, kept: Kept) -> bool:
+    def _is_tmpfs(self, target: str, kept: PreservedPaths) -> bool:
         return kept.mounts.get(os.path.realpath(target)) == "tmpfs"
 
-    def _put_hosts(self, stay: Stay, kept: Kept) -> None:
+    def _put_hosts(self, moved: MovedTree, kept: PreservedPaths) -> None:
         step = self._step
         if kept.stays(_HOSTS):
             if step.etc_hosts:
@@ -184,12 +184,18 @@ class StepMounts:
                     file.write(more.encode())
         else:
             text = etc_files.hosts(step.hostname, step.etc_hosts).encode()
-            self._put_one(stay, kept, self._file(text), _HOSTS)
+            self._put_one(moved, kept, self._file(text), _HOSTS)
         if not kept.stays(_RESOLV_CONF):
-            self._put_one(stay, kept, self._file(self._resolv_conf), _RESOLV_CONF)
+            self._put_one(moved, kept, self._file(self._resolv_conf), _RESOLV_CONF)
 
     def _put_one(
-        self, stay: Stay, kept: Kept, source: str, target: str, *, lasts: bool = False
+        self,
+        moved: MovedTree,
+        kept: PreservedPaths,
+        source: str,
+        target: str,
+        *,
+        lasts: bool = False,
     ) -> None:
         target = os.path.realpath(target)
         above = os.path.dirname(target)
@@ -204,7 +210,7 @@ class StepMounts:
         try:
             with closing_fd(os.open("/", os.O_PATH | os.O_DIRECTORY)) as root_fd:
                 made = makedirs_beneath(root_fd, os.path.dirname(target))
-            stay.note(placement)
+            moved.note(placement)
             times = (status.st_atime_ns, status.st_mtime_ns)
             self._made.append(_Made(placement, tuple(f"/{path}" for path in made), above, times))
             if copied:
@@ -217,7 +223,7 @@ class StepMounts:
 
     def take_away(self) -> None:
         """Take all away again; no process of the step is alive."""
-        kept = self._root.home.kept()
+        kept = self._root.home.preserved()
         if self._hosts is not None:
             with open(_HOSTS, "r+b") as file:
                 file.write(self._hosts)
@@ -260,7 +266,7 @@ class StepMounts:
                     remove_path(os.path.dirname(source.path))
 
 
-def _is_free_in_memory(target: str, kept: Kept) -> bool:
+def _is_free_in_memory(target: str, kept: PreservedPaths) -> bool:
     """Whether nothing is at a path in a tmpfs of the container, such as /dev, where the files of
     here-documents go: a copy can be there for a while."""
     mount = target
@@ -291,7 +297,7 @@ def _beneath(tree: str, source: str, target: str) -> str:
         ) from error
 
 
-def _check(target: str, kept: Kept, *, is_directory: bool) -> None:
+def _check(target: str, kept: PreservedPaths, *, is_directory: bool) -> None:
     """Raise if nothing can be put there."""
     if kept.holds(target):
         raise HostError(

@@ -1,14 +1,14 @@
 """What stays where it is while trees are moved in and out of "/": mounts, and a few folders.
 
-Comes in: the mounts of this process and the folders. Goes out: `Kept`. A mount stays because it is
-the container's: its volumes, the checkout, caches, and files such as /etc/hosts that the runtime
-bound over those of the image. The directories on the way to what stays stay as well, and only what
-is in them moves.
+Comes in: the mounts of this process and the folders. Goes out: `PreservedPaths`. A mount stays
+because it is the container's: its volumes, the checkout, caches, and files such as /etc/hosts that
+the runtime bound over those of the image. The directories on the way to what stays stay as well,
+and only what is in them moves.
 Read next: `exchange`.
 """
 
 
-class Kept:
+class PreservedPaths:
     """Paths that stay. All are absolute and have no symlinks. `mounts` are mount points, each with
     the type of the filesystem on top."""
 
