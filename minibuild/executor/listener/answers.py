@@ -3,24 +3,24 @@
 Comes in: names as in `calls`. Goes out: for each a `CallAnswer`: what its arguments are, what is
 checked, and who acts. Most calls have two forms: one whose path starts in the working directory,
 and a younger one that begins with the number of an open directory; some have one more for an open
-file. Read next: `arguments`, then those who check (`permissions`, `guards`) and act (`looks`,
-`creations`, `nodes`, `owners`, `ids`).
+file. Read next: `arguments`, then those who check (`permissions`, `guards`) and act (`stat_calls`,
+`creating_calls`, `device_calls`, `chown_calls`, `id_calls`).
 """
 
 import stat
 from collections.abc import Callable
 from functools import partial
 
-from minibuild.executor.listener.creations import CreatingCalls
+from minibuild.executor.listener.chown_calls import ChownCalls
+from minibuild.executor.listener.creating_calls import CreatingCalls
+from minibuild.executor.listener.device_calls import DEVICES, DeviceCalls
 from minibuild.executor.listener.guards import Guards
+from minibuild.executor.listener.id_calls import ASKED, IdCalls
 from minibuild.executor.listener.identity import CHANGES, Identity
-from minibuild.executor.listener.ids import ASKED, IdCalls
-from minibuild.executor.listener.looks import StatCalls
-from minibuild.executor.listener.nodes import DEVICES, DeviceCalls
 from minibuild.executor.listener.notifications import Notification
-from minibuild.executor.listener.owners import ChownCalls
 from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import FilePlace
+from minibuild.executor.listener.stat_calls import StatCalls
 from minibuild.linux.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from minibuild.startup.tuples import NamedTuple
 

@@ -1,11 +1,12 @@
 """The base of all that answers calls about identities and owners: what they work with.
 
-Read next: `ids`, `owners`, `creations`, `guards`, `looks`, `nodes`: the kinds of such calls.
+Read next: `id_calls`, `chown_calls`, `creating_calls`, `guards`, `stat_calls`,
+`device_calls`: the kinds of such calls.
 """
 
 from minibuild.executor.listener import process
+from minibuild.executor.listener.file_owners import FileOwners
 from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import Processes
 from minibuild.linux.descriptors import closing_fd
@@ -20,7 +21,7 @@ class IdentityCalls:
         self,
         notifications: Notifications,
         processes: Processes,
-        owned: Owned,
+        owned: FileOwners,
         permissions: Permissions,
     ) -> None:
         self._notifications = notifications

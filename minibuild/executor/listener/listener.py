@@ -17,23 +17,23 @@ from typing import Any
 from minibuild.executor.listener.answers import CallAnswer, guarding, looking, making, owning
 from minibuild.executor.listener.arguments import ReadArguments, reader
 from minibuild.executor.listener.calls import this_machine
-from minibuild.executor.listener.creations import CreatingCalls, Sent
+from minibuild.executor.listener.chown_calls import ChownCalls
+from minibuild.executor.listener.creating_calls import CreatingCalls, Sent
+from minibuild.executor.listener.device_calls import DeviceCalls
+from minibuild.executor.listener.file_owners import FileOwners
 from minibuild.executor.listener.guards import Guards
+from minibuild.executor.listener.id_calls import IdCalls
 from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import Identity
-from minibuild.executor.listener.ids import IdCalls
 from minibuild.executor.listener.inside import Inside
-from minibuild.executor.listener.looks import StatCalls
-from minibuild.executor.listener.nodes import DeviceCalls
 from minibuild.executor.listener.notifications import (
     Notification,
     Notifications,
     waits_for_calls,
 )
-from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.owners import ChownCalls
 from minibuild.executor.listener.permissions import NotJudged, Permissions
 from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.stat_calls import StatCalls
 from minibuild.executor.wire import Watching
 from minibuild.linux.recorded import Records
 
@@ -53,7 +53,7 @@ class StepListener:
         assert machine is not None
         self._notifications = notifications = Notifications(fd)
         processes = Processes(rooted=watching.rooted)
-        owned = Owned(records, inside, special=watching.special)
+        owned = FileOwners(records, inside, special=watching.special)
         self._identities = identities = Identities()
         self._permissions = permissions = Permissions(processes, owned, guarded=watching.guarded)
         ours = (notifications, processes, owned, permissions)

@@ -12,8 +12,8 @@ import os
 import stat
 
 from minibuild.executor.listener.arguments import OpenHow
+from minibuild.executor.listener.file_owners import FileOwners
 from minibuild.executor.listener.identity import Identity, may_access, may_change
-from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.process import FilePlace, Processes
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
@@ -43,7 +43,7 @@ class Permissions:
 
     __slots__ = ("_keeps", "_open", "_owned", "_proc", "_processes", "_protects_links")
 
-    def __init__(self, processes: Processes, owned: Owned, *, guarded: bool) -> None:
+    def __init__(self, processes: Processes, owned: FileOwners, *, guarded: bool) -> None:
         self._keeps = guarded
         self._open: dict[str, str] = {}
         self._processes = processes

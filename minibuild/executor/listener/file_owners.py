@@ -19,7 +19,7 @@ from minibuild.linux.xattr import OWNER
 _BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 
 
-class Owned:
+class FileOwners:
     """`special` says that a file without the attribute may have a recorded owner."""
 
     __slots__ = ("_elsewhere", "_inside", "_records", "_special")
