@@ -1,7 +1,7 @@
 """Doing an Exec: a new snapshot on the root filesystem, and a process that changes it.
 
 Comes in: a vertex whose inputs are solved. Goes out: the base's result with one diff more.
-Read next: `execmounts`, `ahead`, `executor.api`.
+Read next: `execmounts`, `prepared_steps`, `executor.api`.
 """
 
 import json

@@ -189,7 +189,7 @@ class Solver:
                 self._warn_of_limits(self._build.executor().unkept(self._build.resources))
         from minibuild.solver.copiers import Copiers
         from minibuild.solver.copy_processes import processes_for
-        from minibuild.solver.starts import Starts
+        from minibuild.solver.start_order import StartOrder
         from minibuild.solver.step import Steps
 
         copiers = Copiers()
@@ -197,7 +197,8 @@ class Solver:
         plan, known, done = plan_layers(), self.reached(), self._reached[-1]
         busy = processes_for(left, waiting, known, plan, self._build)
         copiers.start_servers(self._jobs, busy)
-        steps = Steps(self._build, self._sources, self._lookup, plan, copiers, Starts(left, done))
+        starts = StartOrder(left, done)
+        steps = Steps(self._build, self._sources, self._lookup, plan, copiers, starts)
         stack.callback(steps.close)
         self._runs = steps.runs
         return lambda declined, done: steps.do(

@@ -57,16 +57,16 @@ from minibuild.solver.keys import (
 from minibuild.solver.layers import LayerPlan
 from minibuild.solver.lookup import Lookup, PrecomputedKey
 from minibuild.solver.packer import Packer
-from minibuild.solver.starts import Starts
+from minibuild.solver.start_order import StartOrder
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.fileop.hasher import SourceLook
-    from minibuild.solver.ahead import PreparedStep
     from minibuild.solver.exec import ExecRun, Following
     from minibuild.solver.file import FileRunner
+    from minibuild.solver.prepared_steps import PreparedStep
 
 Outputs = Mapping[int, Result]
 """What a step left in its mounts, by their index."""
@@ -96,7 +96,7 @@ class Steps:
         lookup: Lookup,
         plan: LayerPlan,
         copiers: Copiers,
-        starts: Starts,
+        starts: StartOrder,
     ) -> None:
         self._build = build
         self._cache = build.worker.cache
@@ -271,10 +271,10 @@ class Steps:
         if not work.waiting or work.parts or self._lookup.remote is not None:
             # The key may be another one in the end, or caches would be asked over a network.
             return None
-        from minibuild.solver.ahead import Ahead
+        from minibuild.solver.prepared_steps import PreparedSteps
 
-        ahead = Ahead(self._build, self._lookup, self._starts, self._running)
-        return ahead.prepare_one(work.waiting, ready, work.canonical, root)
+        prepared = PreparedSteps(self._build, self._lookup, self._starts, self._running)
+        return prepared.prepare_one(work.waiting, ready, work.canonical, root)
 
     def _pack(self, ready: ReadyVertex, result: Result, unpacked: bool = True) -> None:
         """Have the layer of a step made while others run, if it is `unpacked` and wanted."""

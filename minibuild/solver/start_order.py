@@ -22,7 +22,7 @@ _PATIENCE_S = 0.02
 """How long a copy waits: a step may have to wait for another build, or unpack its base."""
 
 
-class Starts:
+class StartOrder:
     """The steps among the `vertices`; `done` is what has a result so far. Safe in threads."""
 
     __slots__ = ("_changed", "_done", "_starting", "_to_come")

@@ -26,7 +26,7 @@ from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.exec import ExecRun
 from minibuild.solver.keys import ReadyVertex, step_key
 from minibuild.solver.lookup import Lookup
-from minibuild.solver.starts import Starts
+from minibuild.solver.start_order import StartOrder
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
@@ -35,15 +35,15 @@ class PreparedStep:
     """A step that is prepared, under its lock; it has no record. From its release on it is among
     those that are `running`, until a thread takes it from there to wait for its end."""
 
-    def __init__(self, ahead: "Ahead", vertex: Vertex, op: Exec, key: Digest) -> None:
+    def __init__(self, steps: "PreparedSteps", vertex: Vertex, op: Exec, key: Digest) -> None:
         self.op = op
         self.key = key
-        last = ahead.starts.is_last(vertex.digest)
-        self.run = ExecRun(ahead.build, vertex, op, last=last)
+        last = steps.starts.is_last(vertex.digest)
+        self.run = ExecRun(steps.build, vertex, op, last=last)
         self.lock = ExitStack()
         self.released = 0.0
         self._vertex = vertex
-        self._running = ahead.running
+        self._running = steps.running
 
     def release(self) -> None:
         """Let it run: the step below has ended well. What cannot go on is dropped."""
@@ -61,12 +61,12 @@ class PreparedStep:
         self.lock.close()
 
 
-class Ahead(NamedTuple):
+class PreparedSteps(NamedTuple):
     """What prepares the steps of a build. `running` are those that no thread waits for yet."""
 
     build: BuildContext
     lookup: Lookup
-    starts: Starts
+    starts: StartOrder
     running: dict[Digest, PreparedStep]
 
     def prepare_one(

@@ -12,10 +12,10 @@ from minibuild.errors import Cancelled, HostError
 from minibuild.graph.op import Exec, Merge, TmpfsMount
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.snapshot.api import SnapshotID
-from minibuild.solver import ahead
-from minibuild.solver.ahead import Ahead, PreparedStep
+from minibuild.solver import prepared_steps
 from minibuild.solver.keys import ReadyVertex, step_key
-from minibuild.solver.starts import Starts
+from minibuild.solver.prepared_steps import PreparedStep, PreparedSteps
+from minibuild.solver.start_order import StartOrder
 from minibuild.store.layout import Store
 
 KEY = digest_bytes(b"the key of the step below")
@@ -77,8 +77,8 @@ class Bench:
         self.build = cast(Any, SimpleNamespace(worker=SimpleNamespace(store=store)))
 
     def prepare(self, *waiting: Vertex, forced: bool = False) -> PreparedStep | None:
-        starts = Starts([BELOW, *waiting], {BELOW.digest: "done"})
-        made = Ahead(self.build, cast(Any, self.lookup), starts, self.running)
+        starts = StartOrder([BELOW, *waiting], {BELOW.digest: "done"})
+        made = PreparedSteps(self.build, cast(Any, self.lookup), starts, self.running)
         note = Note(ignore_cache=forced)
         below = ReadyVertex(Vertex(BELOW.op, (), note), ())
         return made.prepare_one(waiting, below, KEY, ROOT)
@@ -97,7 +97,7 @@ class Bench:
 @pytest.fixture
 def bench(store: Store, monkeypatch: pytest.MonkeyPatch) -> Bench:
     Run.made, Run.answers = [], {}
-    monkeypatch.setattr(ahead, "ExecRun", Run)
+    monkeypatch.setattr(prepared_steps, "ExecRun", Run)
     return Bench(store)
 
 
