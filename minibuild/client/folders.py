@@ -31,20 +31,20 @@ from minibuild.startup.tuples import NamedTuple
 _MOST_LINKS = 255
 
 
-class Lent(NamedTuple):
+class SharedFolder(NamedTuple):
     """A folder that a builder may read, or the `only` file of it that it may."""
 
     path: str
     only: str = ""
 
 
-def file_sync(folders: Mapping[str, Lent]) -> Services:
+def file_sync(folders: Mapping[str, SharedFolder]) -> Services:
     """The service, for folders by their names."""
     copy = CallHandler(partial(_send, folders), "Packet", streams=True, takes_many=True)
     return {"moby.filesync.v1.FileSync": {"DiffCopy": copy}}
 
 
-def _send(folders: Mapping[str, Lent], _: None, call: ServerCall) -> Iterator[Any]:
+def _send(folders: Mapping[str, SharedFolder], _: None, call: ServerCall) -> Iterator[Any]:
     """Send one folder: its entries, then the files that the builder asks for."""
     asked = _asked(call.metadata)
     name = asked.get("dir-name", [""])[0]

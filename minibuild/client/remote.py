@@ -20,10 +20,10 @@ from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import Failure, api_type, check_installed
 from minibuild.client.connection import connected
-from minibuild.client.folders import Lent, file_send, file_sync
+from minibuild.client.folders import SharedFolder, file_send, file_sync
 from minibuild.client.layouts import cache_export, cache_import, give_names, layouts, stores_of
 from minibuild.client.progress import Listener
-from minibuild.client.session import lending, open_session
+from minibuild.client.session import open_session, session_services
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import (
     BuildError,
@@ -78,7 +78,7 @@ def build_remotely(
     logins = Credentials(tuple(os.fspath(p) for p in access.logins), access.passwords)
     with closing(SshReader(request.ssh)) as agents, connected(address) as connection:
         services = {
-            **lending(SecretReader(request.secrets), agents, logins),
+            **session_services(SecretReader(request.secrets), agents, logins),
             **file_sync(_folders(request)),
             **file_send(outputs),
             **layouts(stores),
@@ -272,13 +272,13 @@ def _attests(asked: Attestations) -> dict[str, str]:
     return found
 
 
-def _folders(request: BuildRequest) -> dict[str, Lent]:
+def _folders(request: BuildRequest) -> dict[str, SharedFolder]:
     """The folders that the graph may read, by their names in it; of an archive's its file alone."""
     definition = read_definition(request)
     contexts = (definition.context, *definition.contexts.values())
     archives = {c.name: c.filename for c in contexts if isinstance(c, ArchiveContext)}
     return {
-        name.removeprefix("context:"): Lent(os.fspath(path), archives.get(name, ""))
+        name.removeprefix("context:"): SharedFolder(os.fspath(path), archives.get(name, ""))
         for name, path in definition.directories.items()
     }
 

@@ -58,7 +58,7 @@ def open_session(
             thread.join(_END_S)
 
 
-def lending(secrets: SecretReader, agents: SshReader, logins: Credentials) -> Services:
+def session_services(secrets: SecretReader, agents: SshReader, logins: Credentials) -> Services:
     """Secrets, agents and logins."""
     lend = _Lending(secrets, agents, logins)
     forward = CallHandler(lend.forward_agent, "BytesMessage", streams=True, takes_many=True)

@@ -23,12 +23,12 @@ from minibuild.linux.beneath import remove_path
 from minibuild.serve.answers import answer_of, failure_of, op_of
 from minibuild.serve.attributes import attestations
 from minibuild.serve.children import Children, Rest
+from minibuild.serve.client_credentials import with_logins
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
 from minibuild.serve.history import BuildHistory
 from minibuild.serve.layouts import send_caches
-from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import platform_warnings, returned
 from minibuild.serve.outputs import (
     asked_exporters,

@@ -27,8 +27,8 @@ from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import Attributes, options
+from minibuild.serve.client_credentials import image_names
 from minibuild.serve.filesync import UPLOADED, ask_for, fetch_upload, receive
-from minibuild.serve.lending import image_names
 from minibuild.serve.policies import allowed_folder
 from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent

@@ -24,6 +24,7 @@ from minibuild.image.layout_folder import LayoutFolder
 from minibuild.oci.model import OCI_INDEX, Index, describe, index_bytes
 from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
+from minibuild.serve.client_credentials import with_logins
 from minibuild.serve.definition import (
     LOCALS,
     ClientDefinition,
@@ -34,7 +35,6 @@ from minibuild.serve.definition import (
     question,
 )
 from minibuild.serve.layouts import fetch_contexts
-from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import (
     CONFIG,
     PLATFORMS,

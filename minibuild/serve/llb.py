@@ -23,9 +23,9 @@ from minibuild.oci.model import parse_config
 from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import options
 from minibuild.serve.caps import LLB_CAPS
+from minibuild.serve.client_credentials import with_logins
 from minibuild.serve.definition import check_allowed
 from minibuild.serve.layouts import cache_options, fetch_contexts
-from minibuild.serve.lending import with_logins
 from minibuild.serve.prepared import Needs, Prepared, root_call
 from minibuild.session.request import FrontendCall
 from minibuild.startup.tuples import NamedTuple

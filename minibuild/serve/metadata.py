@@ -44,7 +44,7 @@ from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.registry.pull import RemoteBlobs, connect
 from minibuild.serve.answers import as_failures
 from minibuild.serve.attributes import PULLS
-from minibuild.serve.lending import agents, secrets, with_logins
+from minibuild.serve.client_credentials import agents, secrets, with_logins
 from minibuild.serve.prepared import Needs
 from minibuild.serve.status import set_time
 from minibuild.session.request import BuildRequest, RegistryAccess

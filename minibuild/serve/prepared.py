@@ -18,8 +18,8 @@ from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import Failure, api_type
 from minibuild.errors import SourceText
 from minibuild.events import VertexInfo
+from minibuild.serve.client_credentials import agents, secrets
 from minibuild.serve.filesync import receive
-from minibuild.serve.lending import agents, secrets
 from minibuild.session.request import BuildRequest, FrontendCall
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 Comes in: the call `Control/Session`, a stream of bytes both ways. Goes out: calls. Inside the
 stream runs a whole HTTP/2 connection in which the client is the server.
 Rules: moby/buildkit `session/grpc.go`, `session/manager.go`.
-Read next: `filesync`, `lending`; `buildkit.messages`.
+Read next: `filesync`, `client_credentials`; `buildkit.messages`.
 """
 
 import threading

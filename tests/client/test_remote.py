@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minibuild.buildkit.rpc import api_type
-from minibuild.client.session import lending
+from minibuild.client.session import session_services
 from minibuild.registry.credentials import Credentials, Login
 from minibuild.session.secrets import SecretReader, SshReader
 from tests.conftest import Cli
@@ -229,7 +229,7 @@ def test_a_token_is_lent_as_one(tmp_path: Path) -> None:
     """In the place of a password, and without a user: so BuildKit's clients say it."""
     file = tmp_path / "config.json"
     file.write_text('{"auths": {"one.example": {"identitytoken": "t"}}}')
-    lent = lending(SecretReader(()), SshReader(()), Credentials((str(file),)))
+    lent = session_services(SecretReader(()), SshReader(()), Credentials((str(file),)))
     asked = api_type("CredentialsRequest")(Host="one.example")
     call: Any = None
     said = lent["moby.filesync.v1.Auth"]["Credentials"].function(asked, call)
