@@ -15,7 +15,7 @@ from minibuild.session.request import BuildRequest, BuildResult
 
 Rest = Callable[[], BuildResult]
 """Waits until a process has done all of a build. Returns the result with its provenance."""
-_LOADS = "minibuild.serve.loaded"
+_LOADS = "minibuild.serve.preload"
 
 
 class Children:
