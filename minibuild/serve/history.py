@@ -26,7 +26,7 @@ from minibuild.digest import (
     digest_strings,
 )
 from minibuild.linux.descriptors import replacing
-from minibuild.serve.records import Past, add_results, results_of
+from minibuild.serve.records import StoredHistory, add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.request import BuildResult
 
@@ -49,7 +49,7 @@ class BuildHistory:
     def __init__(self, root: str) -> None:
         self._folder = os.path.join(root, "history")
         self._blobs = os.path.join(root, BLOBS)
-        self._past = Past(root)
+        self._stored = StoredHistory(root)
         self._active: dict[str, Any] = {}
         self._answered = set[str]()
         self._followers: set[queue.SimpleQueue[Any]] = set()
@@ -156,7 +156,7 @@ class BuildHistory:
             found = [event(type=STARTED, record=record) for record in running]
             if not request.ActiveOnly:
                 kept = list(self._kept())
-                kept += self._past.records(kept)
+                kept += self._stored.records(kept)
                 found += [event(type=COMPLETE, record=record) for record in kept]
             wanted = [e for e in found if request.Ref in ("", e.record.Ref)]
             wanted.sort(
@@ -197,7 +197,7 @@ class BuildHistory:
         self._settle(ref)
         record = self._read(self._path(ref))
         if record is None:
-            return self._past.messages(ref)
+            return self._stored.messages(ref)
         return self._replay(record)
 
     def _replay(self, record: Any) -> Iterator[bytes]:
@@ -213,7 +213,7 @@ class BuildHistory:
                 self._add_trace(record)
             return
         if record is None:
-            if not (request.Delete and self._past.remove(request.Ref)):
+            if not (request.Delete and self._stored.remove(request.Ref)):
                 raise Failure(f"failed to retrieve bucket for {request.Ref}: not found", NOT_FOUND)
             return
         if request.Delete:

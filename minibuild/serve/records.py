@@ -89,7 +89,7 @@ def results_of(record: Any) -> Iterator[Any]:
 _ID = regex(r"[0-9a-f]{8}")
 
 
-class Past:
+class StoredHistory:
     """The records of the store in `root`."""
 
     def __init__(self, root: str) -> None:
