@@ -2,7 +2,7 @@
 
 OpenSSL lets one thread at a time use a connection, and a read that waits would keep the writer out.
 So no call here waits in OpenSSL: it waits for the socket, with the lock free. Rules: SSL_read(3),
-SSL_write(3). Read next: `carry`.
+SSL_write(3). Read next: `pump`.
 """
 
 import select

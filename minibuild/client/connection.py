@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.buildkit.carry import carry
 from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.pump import pump_socket
 from minibuild.errors import HostError, UsageError, os_errors_as
 from minibuild.graph.literals import parse_uint
 from minibuild.graph.spelling import one_of
@@ -41,9 +41,9 @@ def connected(address: str) -> Iterator[Connection]:
     from urllib.parse import urlsplit
 
     parts = urlsplit(address)
-    command = dialler(parts)
+    command = dial_command(parts)
     if command is not None:
-        with dialled(command) as (carried, reason), _speaking(address, carried, reason) as made:
+        with dial(command) as (carried, reason), _speaking(address, carried, reason) as made:
             yield made
         return
     secure = None
@@ -89,7 +89,7 @@ def _speaking(
 
     def run() -> None:
         try:
-            carry(made, carried)
+            pump_socket(made, carried)
         except ConnectionResetError as error:  # A program that ended had said why.
             errors.append(reason() or _said(error))
         except OSError as error:
@@ -135,7 +135,7 @@ def _secured(plain: socket.socket, given: Mapping[str, str], host: str) -> "ssl.
     return context.wrap_socket(plain, server_hostname=given.get("servername") or host)
 
 
-# --- Programs that carry bytes to a daemon ---
+# --- Programs that pump_socket bytes to a daemon ---
 
 
 _DIAL = ("buildctl", "dial-stdio")
@@ -147,7 +147,7 @@ _CONTAINERS = {
 _END_S = 5.0
 
 
-def dialler(parts: "SplitResult") -> list[str] | None:
+def dial_command(parts: "SplitResult") -> list[str] | None:
     """The command that reaches a daemon; None if the address is none of these."""
     from urllib.parse import parse_qsl
 
@@ -171,7 +171,7 @@ def dialler(parts: "SplitResult") -> list[str] | None:
 
 
 @contextmanager
-def dialled(command: Sequence[str]) -> Iterator[tuple[socket.socket, Callable[[], str]]]:
+def dial(command: Sequence[str]) -> Iterator[tuple[socket.socket, Callable[[], str]]]:
     """A socket to the standard streams of a program; and what asks why that program ended."""
     from subprocess import Popen, TimeoutExpired
     from tempfile import TemporaryFile

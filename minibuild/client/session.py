@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from minibuild.buildkit.carry import carry_inside
 from minibuild.buildkit.dispatch import CallHandler, ServerCall, answer_call, services
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.pump import pump_call
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, api_type
 from minibuild.buildkit.stream import Stream
 from minibuild.registry.credentials import Credentials, Login
@@ -48,7 +48,7 @@ def open_session(
     words = [(f"x-docker-expose-session-{key}", value) for key, value in metadata]
     inner = Connection(accept)
     call = ClientCall(connection, _SESSION, words, "BytesMessage")
-    threading.Thread(target=carry_inside, args=(inner, call), daemon=True).start()
+    threading.Thread(target=pump_call, args=(inner, call), daemon=True).start()
     try:
         yield
     finally:

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildkit import content
-from minibuild.buildkit.carry import carry
 from minibuild.buildkit.dispatch import CallHandler, answer_call, services
 from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.pump import pump_socket
 from minibuild.buildkit.rpc import check_installed
 from minibuild.serve import bridge, control
 from minibuild.serve.build import Builder, Show
@@ -116,7 +116,7 @@ class CallServer:
         with self._changed:
             self._connections.add(connection)
         try:
-            carry(connection, connected)
+            pump_socket(connection, connected)
         finally:
             with self._changed:
                 self._connections.remove(connection)

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from minibuild.buildkit.carry import carry_inside
 from minibuild.buildkit.dispatch import ServerCall
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.pump import pump_call
 from minibuild.buildkit.rpc import NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, CallMetadata, Failure
 
 _METHODS = "x-docker-expose-session-grpc-method"
@@ -34,7 +34,7 @@ class ClientSession:
         """Carry bytes between the client and the connection, until one of them ends."""
         call.when_broken(self.close)
         call.begin()
-        carry_inside(self._connection, call)
+        pump_call(self._connection, call)
 
     def close(self) -> None:
         """End all calls."""

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from minibuild.client.connection import connected, dialler
+from minibuild.client.connection import connected, dial_command
 from minibuild.errors import HostError, UsageError
 
 
@@ -28,7 +28,7 @@ from minibuild.errors import HostError, UsageError
     ],
 )
 def test_commands(address: str, command: str) -> None:
-    assert dialler(urlsplit(address)) == command.split()
+    assert dial_command(urlsplit(address)) == command.split()
 
 
 @pytest.mark.parametrize(

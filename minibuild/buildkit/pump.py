@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 256 << 10
 
 
-def carry(connection: Connection, connected: "socket.socket | SecureSocket") -> None:
+def pump_socket(connection: Connection, connected: "socket.socket | SecureSocket") -> None:
     """Carry bytes between a socket and a connection, until one of them ends."""
     writing = threading.Thread(target=_write, args=(connection, connected), daemon=True)
     if isinstance(connected, socket.socket):
@@ -53,7 +53,7 @@ def _write_now(connected: socket.socket, data: bytes) -> int:
         return 0  # The thread that writes meets the error, too.
 
 
-def carry_inside(connection: Connection, call: Messages) -> None:
+def pump_call(connection: Connection, call: Messages) -> None:
     """The same by messages of a call, each a `BytesMessage`. What comes is taken in by the thread
     that reads the connection around: to wake another one takes longer."""
     rest, one_at_a_time, kind = b"", threading.Lock(), api_type("BytesMessage")

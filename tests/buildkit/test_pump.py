@@ -3,8 +3,8 @@
 import socket
 import threading
 
-from minibuild.buildkit.carry import carry
 from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.pump import pump_socket
 from tests.support.waiting import PATIENCE_S
 
 
@@ -12,7 +12,7 @@ def test_a_connection_that_is_closed_ends_the_reading() -> None:
     """Though the other end goes on, and says nothing."""
     ours, theirs = socket.socketpair()
     connection = Connection()
-    carrying = threading.Thread(target=carry, args=(connection, ours), daemon=True)
+    carrying = threading.Thread(target=pump_socket, args=(connection, ours), daemon=True)
     with ours, theirs:
         carrying.start()
         theirs.settimeout(PATIENCE_S)
@@ -26,7 +26,7 @@ def test_a_connection_that_is_closed_ends_the_reading() -> None:
 
 def test_what_is_no_http2_ends_it_too() -> None:
     ours, theirs = socket.socketpair()
-    carrying = threading.Thread(target=carry, args=(Connection(), ours), daemon=True)
+    carrying = threading.Thread(target=pump_socket, args=(Connection(), ours), daemon=True)
     with ours, theirs:
         carrying.start()
         theirs.settimeout(PATIENCE_S)
