@@ -22,7 +22,7 @@ from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin, PathUsage, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
-from minibuild.record.made import build_of, layers_of
+from minibuild.record.image_builds import build_of, layers_of
 from minibuild.record.records import BuildRecords
 
 _SHOWN = 10

@@ -19,10 +19,10 @@ from minibuild.cli.why import steps_of
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, SourceText, UsageError
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.record.halfway import Halfway
+from minibuild.record.image_builds import build_of
 from minibuild.record.lookup import known_parts
-from minibuild.record.made import build_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
+from minibuild.record.running_build import RunningBuild
 from minibuild.session.request import BuildRequest, Output, RegistryAccess
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
@@ -142,9 +142,9 @@ class _Entering:
     ) -> None:
         build.executor()  # It is to be there before there are threads.
         self._build = build
-        self._halfway = Halfway(build.worker, self._request, source, topological(targets))
+        self._running = RunningBuild(build.worker, self._request, source, topological(targets))
         self._results: dict[Digest, VertexResult] = {}
-        self._wanted = steps_of(self._halfway.record(), self._word)[-1].digest
+        self._wanted = steps_of(self._running.record(), self._word)[-1].digest
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """See `Stepper`."""
@@ -154,21 +154,21 @@ class _Entering:
         if vertex.digest != self._wanted:
             return
         build, tell = self._build, self._build.progress(vertex.digest).remark
-        with halfway_view(build, self._halfway, vertex, self._results, tell) as view:
+        with running_view(build, self._running, vertex, self._results, tell) as view:
             raise Entered(self._enter(build, view))
 
 
 @contextmanager
-def halfway_view(
+def running_view(
     build: BuildContext,
-    halfway: Halfway,
+    running: RunningBuild,
     vertex: Vertex,
     results: Mapping[Digest, VertexResult],
     tell: Callable[[str], None],
 ) -> Iterator[OpenedImage]:
     """A view of a step's stage in a build that is on its way, with these results so far."""
-    record = halfway.record(results)
-    result, like = stage_of(record, record.steps[halfway.step(vertex).number], halfway.op)
+    record = running.record(results)
+    result, like = stage_of(record, record.steps[running.step(vertex).number], running.op)
     with tree_view(build.worker, result, like, tell, build.cancelled) as view:
         yield view
 

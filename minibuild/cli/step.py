@@ -14,7 +14,7 @@ from contextlib import suppress
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
-from minibuild.cli.run_step import halfway_view
+from minibuild.cli.run_step import running_view
 from minibuild.cli.view import output, raw_terminal, step_in
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
@@ -22,8 +22,8 @@ from minibuild.graph.literals import parse_uint
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.changes import ChangedPath, changes
-from minibuild.record.halfway import Halfway
 from minibuild.record.records import RecordedStep
+from minibuild.record.running_build import RunningBuild
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.session.request import BuildRequest
 from minibuild.solver.inputs import ReadParts, read_fast_parts
@@ -75,12 +75,12 @@ class Stepping:
         """See `Stepper`."""
         build.executor()  # A shell may be wanted when this process has threads.
         self._build = build
-        self._halfway = Halfway(build.worker, self._request, source, topological(targets))
-        self._left = [step for step in self._halfway.steps if step.is_step]
+        self._running = RunningBuild(build.worker, self._request, source, topological(targets))
+        self._left = [step for step in self._running.steps if step.is_step]
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """See `Stepper`."""
-        vertex, step = ready.vertex, self._halfway.step(ready.vertex)
+        vertex, step = ready.vertex, self._running.step(ready.vertex)
         if not step.is_step:
             return
         answer = self._with_key(ready, answer)
@@ -89,9 +89,9 @@ class Stepping:
             self._stops, self._until = True, None
         told = earlier = None
         if answer.result is None or not answer.whole:
-            told = self._halfway.why(ready, answer, self._results)
+            told = self._running.why(ready, answer, self._results)
         else:
-            earlier = self._halfway.found(vertex, answer.result, self._results)
+            earlier = self._running.found(vertex, answer.result, self._results)
         self._say(step_text.NextStep(step, answer, told, earlier))
         if self._stops:
             self._ask(1 if self._wrote else 0)
@@ -110,7 +110,7 @@ class Stepping:
         with suppress(BuildError):  # What other machines have may be gone.
             changed = [one for key in made for one in changes(self._build.worker, key)]
         self._done.append(DoneStep(ready, answer, found, changed))
-        self._say(step_text.Ended(self._halfway.step(vertex), found, changed))
+        self._say(step_text.Ended(self._running.step(vertex), found, changed))
         if self._until is not None and self._until.startswith("/"):
             path = self._until.strip("/")
             if any(one.path == path for one in changed):
@@ -137,7 +137,7 @@ class Stepping:
         """Take commands until one goes on. `at` is the step that is looked at: the next one (0), or
         one that is done, counted from the end."""
         if at and self._next is not None:
-            self._tell(step_text.title(self._halfway.step(self._done[-at].ready.vertex)))
+            self._tell(step_text.title(self._running.step(self._done[-at].ready.vertex)))
         while True:
             words = self._command()
             if words is None or words[0] == "q":
@@ -151,7 +151,7 @@ class Stepping:
             elif name == "b":
                 if at < len(self._done):
                     at += 1
-                    self._tell(step_text.title(self._halfway.step(self._done[-at].ready.vertex)))
+                    self._tell(step_text.title(self._running.step(self._done[-at].ready.vertex)))
                 else:
                     self._tell("there is no step before")
             elif name in ("s", "d", "k"):
@@ -212,7 +212,7 @@ class Stepping:
             return
         build, terminal = self._build, not words
         results = {**self._results, ready.vertex.digest: found or VertexResult(ready.base, None)}
-        there = halfway_view(build, self._halfway, ready.vertex, results, self._tell)
+        there = running_view(build, self._running, ready.vertex, results, self._tell)
         args = ("sh", "-c", words) if words else ("sh",)
         try:
             with there as view, raw_terminal(terminal):

@@ -18,8 +18,8 @@ from minibuild.graph.literals import parse_uint
 from minibuild.graph.platform import host_platform
 from minibuild.image.listing import tree_of
 from minibuild.record.blame import Blame
+from minibuild.record.image_builds import build_of
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.made import build_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep
 from minibuild.record.story import GetParts, newest_before, story
 from minibuild.worker.worker import Worker

@@ -135,7 +135,7 @@ def _secured(plain: socket.socket, given: Mapping[str, str], host: str) -> "ssl.
     return context.wrap_socket(plain, server_hostname=given.get("servername") or host)
 
 
-# --- Programs that pump_socket bytes to a daemon ---
+# --- Programs that carry bytes to a daemon ---
 
 
 _DIAL = ("buildctl", "dial-stdio")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minibuild.layer.layer import Layer
-from minibuild.record.made import image_of
+from minibuild.record.image_builds import image_of
 from minibuild.record.records import BuildRecord, BuildRecords
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker

@@ -15,8 +15,8 @@ from minibuild.imagetools.waste import LayerOrigin
 from minibuild.progress.quantity import bytes_text
 from minibuild.record.blame import Blame, CopySource
 from minibuild.record.changes import changes
+from minibuild.record.image_builds import image_of, layers_of
 from minibuild.record.lookup import known_parts, mask_of_keys, masked, where_ran
-from minibuild.record.made import image_of, layers_of
 from minibuild.record.records import BuildRecord, BuildRecords, RecordedStep, longest_chain
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story

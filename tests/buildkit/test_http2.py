@@ -38,7 +38,7 @@ from tests.support.waiting import PATIENCE_S, comes
 REQUEST = [(":path", "/s/m"), ("key", "one"), ("key", "two")]
 
 
-def pump_socket(source: Connection, target: Connection, step: int) -> None:
+def carry(source: Connection, target: Connection, step: int) -> None:
     """Carry all bytes, in pieces of this size."""
     while data := source.outgoing():
         try:
@@ -58,7 +58,7 @@ def connected(accept: Callable[[Stream], None], step: int = 1 << 20) -> Iterator
 
     client, server = Connection(), Connection(begin)
     threads = [
-        threading.Thread(target=pump_socket, args=(*ends, step), daemon=True)
+        threading.Thread(target=carry, args=(*ends, step), daemon=True)
         for ends in ((client, server), (server, client))
     ]
     for thread in threads:

@@ -109,15 +109,15 @@ def test_layouts_and_caches(cli: Cli, builder: str, context: Path, tmp_path: Pat
 _CARRIER = """#!{python}
 import os, socket, threading
 
-def pump_socket(read, write):
+def carry(read, write):
     while data := read(65536):
         write(data)
 
 there = socket.socket(socket.AF_UNIX)
 there.connect({path!r})
-up = threading.Thread(target=pump_socket, args=(lambda n: os.read(0, n), there.sendall), daemon=True)
+up = threading.Thread(target=carry, args=(lambda n: os.read(0, n), there.sendall), daemon=True)
 up.start()
-pump_socket(there.recv, lambda data: os.write(1, data))
+carry(there.recv, lambda data: os.write(1, data))
 """
 
 

@@ -26,7 +26,7 @@ from minibuild.solver.lookup import Answer
 from minibuild.worker.worker import Worker
 
 
-class Halfway:
+class RunningBuild:
     """A build that is on its way, compared with the last one of the same place."""
 
     def __init__(
