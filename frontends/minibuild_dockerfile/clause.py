@@ -23,6 +23,9 @@ from minibuild_dockerfile.words import (
     split_words,
 )
 
+PASSED_ON = ("ADD", "ARG", "COPY", "ENV", "RUN", "WORKDIR")
+"""Instructions whose words the kernel gets: paths, arguments and variables, which end at a NUL."""
+
 
 class Clause:
     """An instruction being read. `rest` is what follows the flags."""
@@ -70,10 +73,12 @@ class Clause:
         """The arguments as a JSON array, None if they are none."""
         try:
             words = json_array(self.rest.text)
-            check_words(len(words or ()), self.logical.span)
-            return words
         except NotStrings:
             raise not_strings(self.logical.span) from None
+        check_words(len(words or ()), self.logical.span)
+        if self.instruction in PASSED_ON and any("\0" in word for word in words or ()):
+            raise no_nul(self.logical.span)
+        return words
 
     def head(self) -> Head:
         """What all instructions have, with the flags, which are known and rightly used."""
@@ -114,6 +119,13 @@ class Clause:
                 f"missing a value on flag: --{name}", f"write --{name}=VALUE, without spaces", span
             )
         return Flag(name, value if equals else None, span)
+
+
+def no_nul(span: Span) -> DockerfileError:
+    """The error about a NUL in one of `PASSED_ON`."""
+    return DockerfileError(
+        "a NUL character", span, hint="remove it: no path, argument or variable can hold one"
+    )
 
 
 def not_strings(span: Span) -> DockerfileError:

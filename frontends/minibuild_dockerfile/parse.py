@@ -12,7 +12,7 @@ from minibuild.errors import SourceText, Span, located
 from minibuild.graph.frontend import NoNotes, Notes
 from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
-from minibuild_dockerfile.clause import Clause, not_strings
+from minibuild_dockerfile.clause import PASSED_ON, Clause, no_nul, not_strings
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.grammar import GRAMMAR
 from minibuild_dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
@@ -191,12 +191,15 @@ def _about_unknown(keyword: str, escape: str) -> str:
 
 
 def _in_text(logical: Logical, split: Split, locate: Locate) -> tuple[Logical, Split]:
-    """An instruction whose text is UTF-8.
+    """An instruction whose text is UTF-8, and holds no NUL where none can be.
 
     Bytes that are none, which the text holds as surrogates, become U+FFFD, as in BuildKit: the JSON
     of an image cannot say them. They may stay as they are in comments and in files that COPY and
     ADD take from heredocs, but not in what a RUN runs.
     """
+    if "\0" in logical.text and split.instruction in PASSED_ON:
+        line = logical.line_at(logical.text.index("\0"))
+        raise no_nul(locate(line, line))
     is_copy = split.instruction in ("COPY", "ADD")
     for heredoc in () if is_copy else logical.heredocs:
         if _not_utf8(heredoc.content):

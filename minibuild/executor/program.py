@@ -28,11 +28,23 @@ def execute(args: tuple[str, ...], env: dict[str, str]) -> NoReturn:
     """Replace this process by the program."""
     if not args or not args[0]:
         raise ProgramError(127, "no command to run: the arguments are empty")
+    _check_words(args, env)
     path = find(args[0], env.get("PATH", DEFAULT_PATH))
     try:
         os.execve(path, args, env)
     except OSError as error:
         raise _explained(args[0], path, error) from error
+
+
+def _check_words(args: tuple[str, ...], env: dict[str, str]) -> None:
+    """What execve(2) ends with a NUL can hold none. A value is not shown: it may be a secret."""
+    if any("\0" in word for word in args):
+        raise ProgramError(1, "an argument of the command contains a NUL character")
+    for name, value in env.items():
+        if not name:
+            raise ProgramError(1, "environment variable name can't be empty")
+        if "\0" in name or "\0" in value:
+            raise ProgramError(1, f"environment variable can't contain null: {name}")
 
 
 def find(name: str, search: str) -> str:

@@ -108,13 +108,18 @@ class ExecMounts:
                     hint=f"give it with --secret id={mount.id},src=FILE",
                 )
             if mount.env:
-                self.env[mount.env] = ""
+                self._set(mount.env, "")
             return []
         if mount.env:
-            self.env[mount.env] = value.decode("utf-8", "surrogateescape")
+            self._set(mount.env, value.decode("utf-8", "surrogateescape"))
         if not mount.target:
             return []
         return [SecretFile(mount.target, value, mount.mode & _PERMISSIONS, mount.uid, mount.gid)]
+
+    def _set(self, name: str, value: str) -> None:
+        """As BuildKit has it, what follows a `=` in the name begins the value."""
+        name, _, value = f"{name}={value}".partition("=")
+        self.env[name] = value
 
     def _ssh(self, mount: SshMount) -> list[StepMount]:
         agent = self._build.ssh(mount.id)

@@ -186,6 +186,7 @@ PROGRAM_CASES = [
     (("/lost",), 127, "/no/interpreter is not in the image"),
     (("/crlf",), 127, "carriage return"),
     ((), 127, "no command"),
+    (("echo", "a\0b"), 1, "an argument of the command contains a NUL character"),
     (("true",), 0, ""),
 ]
 
@@ -204,6 +205,14 @@ def test_programs(who: Account) -> None:
     for (args, code, message), found in zip(PROGRAM_CASES, run(who, cases), strict=True):
         assert found.exit is not None and found.exit.code == code, (args, found)
         assert message in found.err, args
+
+
+def test_variables_that_no_program_can_have(who: Account) -> None:
+    wrong = {("A", "secret\0"): "can't contain null: A\n", ("", "B=c"): "name can't be empty\n"}
+    cases = [Case(Step(Mount(()), ("true",), (("PATH", "/bin"), item))) for item in wrong]
+    for message, found in zip(wrong.values(), run(who, cases), strict=True):
+        assert found.exit == StepExit(1)
+        assert message in found.err and "secret" not in found.err
 
 
 @pytest.mark.parametrize(

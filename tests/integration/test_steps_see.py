@@ -54,6 +54,7 @@ def test_a_secret_is_nowhere(
             "test $(wc -c < /run/secrets/file) = 16 && test ${#TOKEN} = 16 && touch /done\n"
             "RUN --mount=type=secret,id=file,mode=06755 "
             "test $(stat -c %a /run/secrets/file) = 755\n"
+            "RUN --mount=type=secret,id=env,env=A=B test ${#A} = 18 && test ${A#B=} != $A\n"
             "RUN --mount=type=secret,id=file ls /run/secrets\n"
         }
     )

@@ -85,6 +85,9 @@ ERRORS = [
     ("FROM a\nRUN \\\n cat <<A <<B\nA\nx", (2, 4), "unterminated heredoc"),
     ("FROM a\nRUN echo $((1 << 4))\n", (2, 2), "unterminated heredoc"),
     ("FROM a\nRUN --mount=from=$X,target=/x y\n", (2, 2), "'from' doesn't support variable"),
+    ("FROM a\nRUN a \\\n b\0c\n", (3, 3), "a NUL character"),
+    ("FROM a\nWORKDIR /a\0b\n", (2, 2), "a NUL character"),
+    ('FROM a\nCOPY ["a\\u0000", "b"]\n', (2, 2), "a NUL character"),
 ]
 
 
@@ -108,3 +111,7 @@ def test_every_error_has_a_hint() -> None:
         with pytest.raises(DockerfileError) as caught:
             read(text)
         assert caught.value.hint, text
+
+
+def test_a_nul_that_no_step_gets_is_no_error() -> None:
+    read('# a\0b\nFROM a\nLABEL a=b\0c\nCMD ["a\\u0000"]\nCOPY <<EOF /x\na\0b\nEOF\n')
