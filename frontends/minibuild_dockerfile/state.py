@@ -7,11 +7,10 @@ Read next: `config`, `copy`, `run`: what the instructions do.
 """
 
 from collections.abc import Mapping
-from time import gmtime, strftime
 from typing import Any, cast
 
 from minibuild.errors import RegistryError, Span
-from minibuild.graph.frontend import EPOCH, FrontendRequest
+from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, History, ImageConfig
 from minibuild.graph.op import File, Mkfile
 from minibuild.graph.platform import WINDOWS, Platform
@@ -242,12 +241,8 @@ class StageState:
         self.conversion.budget.take(size, head.span)
 
     def record(self, created_by: str, *, layer: bool = False, mark: bool = False) -> None:
-        """Add an entry to the history. With an epoch it has that time, whenever its layer was
-        made: so has BuildKit's."""
-        made = entry(created_by, layer=layer, mark=mark)
-        if epoch := self.conversion.request.build_args.get(EPOCH):
-            made["created"] = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(int(epoch)))
-        self.history.append(made)
+        """Add an entry to the history."""
+        self.history.append(entry(created_by, layer=layer, mark=mark))
 
     def image(self) -> ImageConfig:
         """The config of the image that this stage is now. As with BuildKit it has no members that

@@ -57,6 +57,7 @@ def assemble_all(
         image = assemble(
             config,
             dated,
+            made=target.epoch,
             epoch=epoch,
             annotations=annotations_for(options.annotations, "manifest", built.platform),
             oci_mediatypes=options.oci_mediatypes,
@@ -94,7 +95,7 @@ def _squashed(
     if len(layers) - keep < 2:
         return dated, config.history
     content, kind = target.build.worker.content, options.compression or "gzip"
-    entries = complete_history(config.history, dated, options.epoch)
+    entries = complete_history(config.history, dated, target.epoch, options.epoch)
     entry = {"created_by": "minibuild build --squash"}
     made, history = squashed(content, layers, entries, keep, kind, entry)
     descriptor = made.descriptor._replace(annotations=dated[-1].descriptor.annotations)

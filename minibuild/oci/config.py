@@ -83,12 +83,14 @@ def assemble(
     image: ImageConfig,
     layers: Sequence[ImageLayer],
     *,
+    made: int | None = None,
     epoch: int | None = None,
     annotations: Mapping[str, str] = {},
     oci_mediatypes: bool = True,
 ) -> AssembledImage:
-    """The documents of the image that has these layers, lowest first."""
-    history = complete_history(image.history, layers, epoch)
+    """The documents of the image that has these layers, lowest first; `made` is the epoch of the
+    build, which the one of an output may differ from."""
+    history = complete_history(image.history, layers, made, epoch)
     created = _not_after(image.created, epoch) if image.created else ""
     if not created:
         created = next((h["created"] for h in reversed(history) if h.get("created")), "")
@@ -135,16 +137,21 @@ def _sorted(value: Any) -> Any:
 
 
 def complete_history(
-    history: Sequence[History], layers: Sequence[ImageLayer], epoch: int | None
+    history: Sequence[History], layers: Sequence[ImageLayer], made: int | None, epoch: int | None
 ) -> tuple[History, ...]:
     """The history with one entry for each layer, and a time in each entry that can have one.
 
-    Entries of a base have times already, and keep them whatever the epoch is.
+    Entries of a base have times already, and keep them whatever the epoch is. The others are of the
+    time `made`, if there is one, whenever their layers were made, as with BuildKit; and of none
+    after the epoch.
     """
     entries = [cast(History, dict(entry)) for entry in history]
     _match_layers(entries, len(layers))
     kept = (one == old and one.get("created") for one, old in zip(entries, history, strict=False))
     base = next((n for n, same in enumerate(kept) if not same), len(history))
+    if made is not None:
+        for entry in entries[base : len(history)]:
+            entry["created"] = entry.get("created") or rfc3339(made)
     times = iter(layers)
     for entry in entries:
         if entry.get("empty_layer"):

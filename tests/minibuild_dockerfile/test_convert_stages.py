@@ -67,14 +67,6 @@ def test_platform_arguments(platform: Platform, expected: dict[str, str]) -> Non
     assert {name: env[name] for name in expected} == expected
 
 
-def test_entries_of_the_history_have_the_time_of_the_epoch() -> None:
-    """However old the base is: that of a build of its last commit, say."""
-    text = "FROM busybox\nENV a=b\nCOPY x /\n"
-    history = image(text, build_args={"SOURCE_DATE_EPOCH": "1700000000"}).history
-    assert [item.get("created") for item in history[-2:]] == ["2023-11-14T22:13:20Z"] * 2
-    assert all("created" not in item for item in image(text).history[-2:])
-
-
 def test_epoch_has_to_be_a_number() -> None:
     build("FROM scratch\n", build_args={"SOURCE_DATE_EPOCH": "1700000000"})
     with pytest.raises(DefinitionError, match="invalid SOURCE_DATE_EPOCH: tomorrow"):

@@ -68,6 +68,18 @@ def test_times_of_an_image(
 
 
 @pytest.mark.parametrize(
+    ("epoch", "times"), [(None, [30, 20, 20]), (90, [30, 20, 20]), (10, [30, 10, 10])]
+)
+def test_new_entries_have_the_time_of_the_build_but_none_after_the_epoch_of_the_output(
+    epoch: int | None, times: list[float]
+) -> None:
+    """However old the base is: that of a build of its last commit, say."""
+    image, layers = ImageConfig(Platform("linux", "amd64"), {}, BASE + NEW), [layer(0, 5)] * 2
+    history = assemble(image, layers, made=20, epoch=epoch).image.history
+    assert [entry.get("created") for entry in history] == list(map(rfc3339, times))
+
+
+@pytest.mark.parametrize(
     ("created", "epoch", "expected"),
     [
         ("2020-01-01T00:00:00Z", None, "2020-01-01T00:00:00Z"),
