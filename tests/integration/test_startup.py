@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 241
+MAX_MODULES = 243
 NAMESPACE_MODULES = 9
 """What more it takes to enter a user namespace."""
 
