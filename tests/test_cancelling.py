@@ -21,7 +21,7 @@ from minibuild.exporter.tar import OutputTree, export_tar
 from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.checksum import content_digests, tree_digests
-from minibuild.fileop.copy import CopyJob, Places, copy
+from minibuild.fileop.copy import CopyJob, CopyTrees, copy
 from minibuild.graph.op import Copy
 from minibuild.layer.archive import extract
 from minibuild.layer.convert import clamp_times, recompress
@@ -102,7 +102,7 @@ def copied(form: str) -> Callable[[Place, Soon], object]:
     def run(place: Place, soon: Soon) -> None:
         job = CopyJob((of("data"),), form)  # type: ignore[arg-type]
         root_fd = -1 if form == "layer" else target(place)
-        copy(job, Places(root_fd, None, sources(place)), place.content, Hooks(None, soon, None))
+        copy(job, CopyTrees(root_fd, None, sources(place)), place.content, Hooks(None, soon, None))
 
     return run
 

@@ -140,7 +140,7 @@ NO_HOOKS = Hooks()
 _REPORT_EVERY = 256
 
 
-class NoMore(Exception):
+class SinkFull(Exception):
     """Raised by a sink that takes no more of a copy: its plan ends there."""
 
 
@@ -165,7 +165,7 @@ class Sink(Protocol):
 
     def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Take one entry. `found` is the file of the source that it stands for; a directory that is
-        made on the way has none. Raises `NoMore`."""
+        made on the way has none. Raises `SinkFull`."""
 
     def settle(self) -> None:
         """Finish what was put so far: nothing of it is left undone."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from minibuild.fileop.api import Hooks, Sink, SourceTree, Tally, explained
 from minibuild.fileop.dest import Destination, OnDisk, PlannedTree
-from minibuild.fileop.hasher import ContentHasher, Seen
+from minibuild.fileop.hasher import ContentHasher, CopyFingerprints
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import goes_on, put_copy
@@ -27,7 +27,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.share import Share
-    from minibuild.fileop.update import Earlier
+    from minibuild.fileop.update import EarlierCopy
     from minibuild.layer.patch import PatchWriter
     from minibuild.linux.recorded import Records
 
@@ -45,11 +45,11 @@ class CopyJob(NamedTuple):
     level: int | None = None
     watched: bool = False
     inventory: str = ""
-    earlier: "Earlier | None" = None
+    earlier: "EarlierCopy | None" = None
     share: "Share | None" = None
 
 
-class Places(NamedTuple):
+class CopyTrees(NamedTuple):
     """Open directories: the root to write below (-1 for a layer alone), what was there before
     (None: nothing), and what to read, by the inputs that copies name. `owners` are the records of
     the tree that is written, or of what was there before, where owners are recorded."""
@@ -67,13 +67,13 @@ class CopyResult(NamedTuple):
     and `newest_ns` is the newest ctime of all that was seen then, if that is known."""
 
     layer: Layer | None = None
-    seen: Seen | None = None
+    seen: CopyFingerprints | None = None
     kept: int = 0
     patched: bool = False
     newest_ns: int | None = None
 
 
-def copy(job: CopyJob, places: Places, content: BlobFolder, hooks: Hooks) -> CopyResult:
+def copy(job: CopyJob, places: CopyTrees, content: BlobFolder, hooks: Hooks) -> CopyResult:
     """Do the copies. A layer is a blob in `content` afterwards, and is not remembered there. With
     an `earlier` result the tree has what that one put.
 
@@ -112,7 +112,7 @@ def _writer(
 
 
 def _put(
-    job: CopyJob, places: Places, tree: TreeSink | None, layer: LayerSink | None, hooks: Hooks
+    job: CopyJob, places: CopyTrees, tree: TreeSink | None, layer: LayerSink | None, hooks: Hooks
 ) -> CopyResult:
     """Put all copies into a tree, a layer, or both: a `Tee` and its layer."""
     tally = Tally(hooks.progress, hooks.cancelled)

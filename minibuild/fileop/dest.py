@@ -128,7 +128,7 @@ class InMemory:
         return old
 
 
-class Above(NamedTuple):
+class BaseDirectory(NamedTuple):
     """A directory of the base, and the time that it will have; None is that of the writing."""
 
     path: str
@@ -154,7 +154,7 @@ class PlannedTree:
         self._untouched: set[str] = set()
         self._inside: tuple[str, ...] = ()
         self.touched: list[str] = []
-        self.above: list[Above] = []
+        self.above: list[BaseDirectory] = []
 
     def lacks_some(self, top: str) -> None:
         """Of what is below `top`, not all entries come here: the others are as the last time."""
@@ -234,7 +234,7 @@ class PlannedTree:
                 mtime_ns = time_ns
                 if time_ns is None:
                     self.touched.append(folder)
-            self.above.append(Above(folder, found, mtime_ns))
+            self.above.append(BaseDirectory(folder, found, mtime_ns))
 
 
 class Unplannable(Exception):

@@ -194,7 +194,7 @@ class SourceLook:
         self.top, self.lines, self.stamps = None, [], bytearray()
 
 
-class Seen(NamedTuple):
+class CopyFingerprints(NamedTuple):
     """The fingerprints of each copy of an op, and `fresh` rows for the cache of digests, those of
     each process that copied."""
 
@@ -265,12 +265,12 @@ class ContentHasher(ForwardingSink):
         self._fresh.add(status, digest)
         self._copies[-1].append(line(label, f"{words} {digest.hex()}"))
 
-    def seen(self) -> Seen | None:
+    def seen(self) -> CopyFingerprints | None:
         """What was seen of each copy; None if some files were not read, or changed meanwhile."""
         if not self._whole:
             return None
         contents = [sorted_prints(lines, repeated=self._repeated) for lines in self._copies]
-        return Seen(contents, [self._fresh.rows])
+        return CopyFingerprints(contents, [self._fresh.rows])
 
 
 def touched(found: "FoundFile") -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Entry, SourceTree, explained
 from minibuild.fileop.digest_cache import is_since
-from minibuild.fileop.plan import Looks
+from minibuild.fileop.plan import EntryRules
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import compiled
@@ -41,7 +41,7 @@ Ctimes = dict[str, int]
 _NO_COPY = Copy(0, (), "/")
 
 
-class Survey(NamedTuple):
+class ContextScan(NamedTuple):
     """What is in a directory of a context, `top_fd`, whose path there is `top`.
 
     `hidden` are the paths below it that patterns exclude. `owner` has most of the files. `others`
@@ -57,14 +57,14 @@ class Survey(NamedTuple):
     seen: Ctimes
 
 
-def survey(
+def scan_context(
     tree: SourceTree,
     top_fd: int,
     top: str,
     *,
     maps_owners: bool,
     cancelled: threading.Event | None = None,
-) -> Survey:
+) -> ContextScan:
     """Look at all that a build sees of a directory; without `maps_owners` the owner is root."""
     patterns = compiled(tree.ignore)
     hidden: list[str] = []
@@ -93,7 +93,7 @@ def survey(
     owner = (uids.most_common(1)[0][0], gids.most_common(1)[0][0]) if maps_owners else ROOT
     others = special or set(uids) != {owner[0]} or set(gids) != {owner[1]}
     mounted = _mounted_below(f"/proc/self/fd/{top_fd}")
-    return Survey(top, tuple(hidden), owner, others, mounted, _settled(seen, began_ns))
+    return ContextScan(top, tuple(hidden), owner, others, mounted, _settled(seen, began_ns))
 
 
 def is_special(status: os.stat_result) -> bool:
@@ -113,14 +113,14 @@ def _mounted_below(directory: str) -> frozenset[str]:
     return frozenset(point.removeprefix(prefix) for point in points if point.startswith(prefix))
 
 
-def needs_mask(found: Survey, *, written: bool) -> bool:
+def needs_mask(found: ContextScan, *, written: bool) -> bool:
     """Whether a mount alone does not show the directory as it should be. What is mounted inside
     comes along with a mount, but not if the step may write: then there is an overlay anyhow."""
     return bool(found.hidden) or found.others or (written and bool(found.mounted))
 
 
 def is_current(top_fd: int, seen: Mapping[str, int]) -> bool:
-    """Whether all that counted for a survey and a mask is as it was. (No program sets a ctime.)"""
+    """Whether all that counted for a scan and a mask is as it was. (No program sets a ctime.)"""
     try:
         return all(
             os.stat(path or ".", dir_fd=top_fd, follow_symlinks=False).st_ctime_ns == ctime_ns
@@ -133,7 +133,7 @@ def is_current(top_fd: int, seen: Mapping[str, int]) -> bool:
 def write_mask(
     tree: SourceTree,
     top_fd: int,
-    found: Survey,
+    found: ContextScan,
     mask_fd: int,
     opaque: str,
     sink: TreeSink,
@@ -161,12 +161,12 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: Tree
     """Copy all that a build sees of a directory to an empty one, and say what counted for it."""
     began_ns, status = time.time_ns(), os.fstat(top_fd)
     seen = {"": status.st_ctime_ns}
-    looks = Looks(_NO_COPY, ROOT)
+    rules = EntryRules(_NO_COPY, ROOT)
 
     def entries() -> Iterator[Entry]:
         for found in walk(top_fd, [Filter(compiled(tree.ignore), top)], sockets=True, top=top):
             seen[found.path] = found.stat.st_ctime_ns
-            yield looks.entry(found, found.path)
+            yield rules.entry(found, found.path)
 
     with explained("copying files of the context"):
         with sink:
@@ -179,7 +179,7 @@ def write_file(found: FoundFile, sink: TreeSink) -> Ctimes:
     """Copy one file to an empty directory, and say what counted for it."""
     began_ns = time.time_ns()
     with explained("copying files of the context"), sink:
-        sink.put(Looks(_NO_COPY, ROOT).entry(found, found.name))
+        sink.put(EntryRules(_NO_COPY, ROOT).entry(found, found.name))
     return _settled({found.name: found.stat.st_ctime_ns}, began_ns)
 
 
@@ -189,7 +189,7 @@ def _finish_top(top_fd: int, fd: int) -> None:
 
 
 def _replaced(
-    tree: SourceTree, top_fd: int, found: Survey, cancelled: threading.Event | None
+    tree: SourceTree, top_fd: int, found: ContextScan, cancelled: threading.Event | None
 ) -> dict[str, os.stat_result]:
     """What cannot be seen as it is."""
     filters = [Filter(compiled(tree.ignore), found.top)]
@@ -216,7 +216,7 @@ def _entries(
     """Whiteouts and replacements, in the order of a walk: each directory is finished once. Those
     above them are as below the mask, for overlayfs shows a directory as its topmost layer has it.
     """
-    looks = Looks(_NO_COPY, ROOT)
+    rules = EntryRules(_NO_COPY, ROOT)
     made = set[str]()
     paths = {*hidden, *replaced}
     for path in sorted(paths, key=lambda path: path.split("/")):
@@ -224,7 +224,7 @@ def _entries(
         yield from _directories(source, above, made)
         if path in replaced:
             made.add(path)
-            yield looks.entry(FoundFile(path, source.enter(above), name, replaced[path]), path)
+            yield rules.entry(FoundFile(path, source.enter(above), name, replaced[path]), path)
         else:
             yield Entry(path, stat.S_IFCHR)
 

@@ -26,9 +26,9 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import (
     Archive,
     Entry,
-    NoMore,
     Planned,
     Sink,
+    SinkFull,
     SourceTree,
     Tally,
     made_directory,
@@ -44,7 +44,7 @@ from minibuild.linux.descriptors import closing_fd
 _ROOT = (0, 0)
 
 
-class Looks:
+class EntryRules:
     """How the entries of one source look: owner and mode by the flags, and hardlinks."""
 
     __slots__ = ("_first_names", "_keep_owner", "_mode", "_owner", "_replaces", "_time_ns")
@@ -111,7 +111,7 @@ def put_copy(
     if not copy.rules.make_dest:
         plan.insist_on_parent()
     sink.begin(copy)
-    with suppress(NoMore):
+    with suppress(SinkFull):
         plan.put(more=more)
 
 
@@ -178,7 +178,7 @@ class _Plan:
 
     def _put_directory(self, pick: Pick) -> None:
         copy, dest, sink = self._copy, self._dest, self._sink
-        looks = Looks(copy, self._owner)
+        rules = EntryRules(copy, self._owner)
         top, itself = dest.resolve(copy.dest), False
         if not copy.rules.contents:
             if names_directory(copy.dest):
@@ -194,10 +194,10 @@ class _Plan:
         if itself:
             with self._selection.parent(pick) as (dir_fd, name):
                 found = FoundFile(pick.real, dir_fd, name, pick.stat)
-                sink.put(looks.entry(found, top))
+                sink.put(rules.entry(found, top))
         put, count = sink.put, self._tally.add
         for found in sink.below(pick, top, self._selection.below(pick)):
-            entry = looks.entry(found, join(top, found.path))
+            entry = rules.entry(found, join(top, found.path))
             if found.implied and dest.kind(entry.path) == stat.S_IFDIR:
                 # Only the way to what is copied: --chown and --chmod do not mean it.
                 mode, (uid, gid) = found.stat.st_mode, dest.owner(entry.path)
@@ -223,7 +223,7 @@ class _Plan:
         if dest.kind(target) == stat.S_IFDIR:
             target = join(target, clean(pick.named).rpartition("/")[2])
         yield from make_directories(dest, target.rpartition("/")[0], *self._made)
-        yield Looks(copy, self._owner).entry(found, target)
+        yield EntryRules(copy, self._owner).entry(found, target)
 
 
 def make_directories(

@@ -20,9 +20,9 @@ import stat
 from collections.abc import Sequence
 from itertools import chain, islice
 
-from minibuild.fileop.api import Entry, NoMore, Planned, Sink, SourceTree, Tally
+from minibuild.fileop.api import Entry, Planned, Sink, SinkFull, SourceTree, Tally
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.hasher import ForwardingSink, Seen, sorted_prints
+from minibuild.fileop.hasher import CopyFingerprints, ForwardingSink, sorted_prints
 from minibuild.fileop.select import Selection
 from minibuild.fileop.walk import FoundFile, names, place
 from minibuild.graph.op import Copy
@@ -89,7 +89,7 @@ class ShareSink(ForwardingSink):
                 return
             self._begin(entry)
         elif self._end and at >= self._end:
-            raise NoMore
+            raise SinkFull
         if entry.hardlink:
             if entry.target not in self._first_names:
                 raise Unplannable("names of one file are in two shares")
@@ -116,14 +116,14 @@ class ShareSink(ForwardingSink):
         self._tally.tell()
 
 
-def together(seen: Sequence[Seen | None]) -> Seen | None:
+def together(seen: Sequence[CopyFingerprints | None]) -> CopyFingerprints | None:
     """What was seen in all shares of a copy; None if something was not."""
     whole = [one for one in seen if one is not None]
     if len(whole) < len(seen):
         return None
     # Directories above a cut are in two shares.
     lines = chain.from_iterable(contents for one in whole for contents in one.contents)
-    return Seen(
+    return CopyFingerprints(
         [sorted_prints(lines, repeated=True)], [rows for one in whole for rows in one.fresh]
     )
 

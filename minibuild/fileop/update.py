@@ -45,7 +45,7 @@ from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
 
 
-class Earlier(NamedTuple):
+class EarlierCopy(NamedTuple):
     """What came of the last copy: its table, and its layer if the new one is to be a patch of that,
     in the file `patch`. `look` is what was seen of the sources since, if the copy stands on the
     very same."""
@@ -208,7 +208,7 @@ def _found(dirs: Cursor, full: str, path: str, words: str) -> FoundFile:
 
 @contextmanager
 def open_update(
-    earlier: Earlier,
+    earlier: EarlierCopy,
     making: str,
     plan: PlannedTree,
     sources: Mapping[int, SourceTree],

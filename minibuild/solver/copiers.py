@@ -18,7 +18,7 @@ from minibuild.oci.parallel import in_parallel
 
 if TYPE_CHECKING:  # A build may only run steps.
     from minibuild.fileop.api import Hooks, Progress
-    from minibuild.fileop.copy import CopyJob, CopyResult, Places
+    from minibuild.fileop.copy import CopyJob, CopyResult, CopyTrees
     from minibuild.fileop.share import Share
     from minibuild.solver.copy_server import CopyServer
 
@@ -63,7 +63,7 @@ class Copiers:
     def do(
         self,
         job: "CopyJob",
-        places: "Places",
+        places: "CopyTrees",
         content: ContentStore,
         hooks: "Hooks",
         *,
@@ -99,7 +99,7 @@ class Copiers:
     def _share(
         self,
         job: "CopyJob",
-        places: "Places",
+        places: "CopyTrees",
         content: ContentStore,
         hooks: "Hooks",
         helpers: "Sequence[CopyServer]",
@@ -141,7 +141,7 @@ class Copiers:
         self._servers, self._idle = [], []
 
 
-def _can_go(job: "CopyJob", places: "Places", hooks: "Hooks") -> bool:
+def _can_go(job: "CopyJob", places: "CopyTrees", hooks: "Hooks") -> bool:
     """Whether a job can be done in another process: it asks nothing that only this one knows."""
     from minibuild.solver.copy_server import MAX_DIRECTORIES
 
@@ -153,7 +153,7 @@ def _can_go(job: "CopyJob", places: "Places", hooks: "Hooks") -> bool:
 def share_copy(
     job: "CopyJob",
     shares: "Sequence[Share]",
-    places: "Places",
+    places: "CopyTrees",
     content: ContentStore,
     hooks: "Hooks",
     helpers: "Sequence[CopyServer]",

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.fileop.api import Hooks
-from minibuild.fileop.copy import CopyJob, CopyResult, Places, copy
+from minibuild.fileop.copy import CopyJob, CopyResult, CopyTrees, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone
@@ -34,15 +34,15 @@ class _CopyOrder(NamedTuple):
     these. `making` and `blobs` are for the layer."""
 
     job: CopyJob
-    places: Places
+    places: CopyTrees
     making: str
     blobs: str
 
 
-def _renumbered(places: Places, number: Callable[[int], int]) -> Places:
-    """Places with other numbers of their descriptors."""
+def _renumbered(places: CopyTrees, number: Callable[[int], int]) -> CopyTrees:
+    """The trees with other numbers of their descriptors."""
     root_fd, base_fd, sources, owners = places
-    return Places(
+    return CopyTrees(
         root_fd if root_fd < 0 else number(root_fd),
         None if base_fd is None else number(base_fd),
         {n: tree._replace(fd=number(tree.fd)) for n, tree in sources.items()},
@@ -81,7 +81,9 @@ class CopyServer:
         """Whether it can be given a job."""
         return self._pid > 0
 
-    def do(self, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks) -> CopyResult:
+    def do(
+        self, job: CopyJob, places: CopyTrees, content: ContentStore, hooks: Hooks
+    ) -> CopyResult:
         """Have the job done. A layer is a blob in `content` afterwards.
 
         Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.

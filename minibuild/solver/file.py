@@ -12,11 +12,11 @@ from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import located
 from minibuild.fileop.api import Hooks
 from minibuild.fileop.apply import apply
-from minibuild.fileop.copy import CopyJob, CopyResult, Form, Places
+from minibuild.fileop.copy import CopyJob, CopyResult, CopyTrees, Form
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import SourceLook
 from minibuild.fileop.inventory import discard
-from minibuild.fileop.update import Earlier
+from minibuild.fileop.update import EarlierCopy
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
 from minibuild.snapshot.api import SnapshotID
@@ -58,7 +58,7 @@ class FileRunner:
                 for index in {reader.input for reader in readers(op)}
             }
             base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
-            places = Places(-1, base_fd, sources, build.worker.snapshots.owners(parent))
+            places = CopyTrees(-1, base_fd, sources, build.worker.snapshots.owners(parent))
             work = _FileTask(ready, op, places, parent, watched, look)
             if all(tree.local for tree in sources.values()):
                 work = work._replace(inventory=build.worker.store.ingest_path())
@@ -169,10 +169,10 @@ class _FileTask(NamedTuple):
 
     ready: ReadyVertex
     op: File
-    places: Places
+    places: CopyTrees
     parent: SnapshotID | None
     watched: bool
     look: SourceLook | None
     inventory: str = ""
     last: LastCopy | None = None
-    earlier: Earlier | None = None
+    earlier: EarlierCopy | None = None

@@ -11,7 +11,7 @@ import os
 from minibuild.cache.results import DiffKey, Result
 from minibuild.fileop.hasher import SourceLook
 from minibuild.fileop.inventory import average_bytes, keep
-from minibuild.fileop.update import Earlier
+from minibuild.fileop.update import EarlierCopy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
 from minibuild.snapshot.api import SnapshotID
@@ -63,11 +63,11 @@ def last_copy(
     return None
 
 
-def begin(last: LastCopy, look: SourceLook | None, patch: str, *, packed: bool) -> Earlier:
+def begin(last: LastCopy, look: SourceLook | None, patch: str, *, packed: bool) -> EarlierCopy:
     """What a copy begins with. Its layer becomes a patch where that is cheaper: one that is
     `packed` at once is decompressed, which takes as long as opening small files. Raises
     `Unplannable` if the table is damaged."""
-    begun = Earlier(last.inventory, look=look if last.same_base else None)
+    begun = EarlierCopy(last.inventory, look=look if last.same_base else None)
     if last.layer is None or (packed and average_bytes(last.inventory) >= _SMALL_BYTES):
         return begun
     return begun._replace(layer=last.layer, patch=patch)

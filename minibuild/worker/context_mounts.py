@@ -28,7 +28,7 @@ from minibuild.fileop.mask import (
     is_current,
     is_special,
     needs_mask,
-    survey,
+    scan_context,
     write_copy,
     write_file,
     write_mask,
@@ -138,7 +138,9 @@ class ContextMounts:
             with self._new_folder() as (made, made_fd):
                 seen = write_copy(tree, fd, top, made_fd, task.sink(made_fd))
             return _View(copy=made, seen=seen)
-        found = survey(tree, fd, top, maps_owners=way == "owners mapped", cancelled=task.cancelled)
+        found = scan_context(
+            tree, fd, top, maps_owners=way == "owners mapped", cancelled=task.cancelled
+        )
         if not needs_mask(found, written=task.written):
             return _View(found.owner, seen=found.seen)
         with self._new_folder() as (made, made_fd):

@@ -20,11 +20,11 @@ import pytest
 from minibuild.fileop import digest_cache, inventory, layer
 from minibuild.fileop.api import Entry, Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Form, Places
+from minibuild.fileop.copy import CopyJob, CopyTrees, Form
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache
 from minibuild.fileop.hasher import SourceLook
-from minibuild.fileop.update import Earlier, Update
+from minibuild.fileop.update import EarlierCopy, Update
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
@@ -121,8 +121,8 @@ class Copying:
         with opened(self.source, root, self.base or root) as (source_fd, root_fd, base_fd):
             source = SourceTree(source_fd, self._ignore, local=True)
             base = base_fd if self.base else None
-            places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
-            earlier = Earlier(last.table, last.layer, patch) if last else None
+            places = CopyTrees(-1 if self._form == "layer" else root_fd, base, {0: source})
+            earlier = EarlierCopy(last.table, last.layer, patch) if last else None
             if last and earlier and looked:
                 self.seen = self.look(copy, source)
                 earlier = earlier._replace(look=self.seen)

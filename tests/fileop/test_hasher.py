@@ -9,10 +9,10 @@ import pytest
 from minibuild.fileop import digest_cache
 from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Form, Places
+from minibuild.fileop.copy import CopyJob, CopyTrees, Form
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
-from minibuild.fileop.hasher import Contents, Seen, line, sorted_prints
+from minibuild.fileop.hasher import Contents, CopyFingerprints, line, sorted_prints
 from minibuild.graph.op import Copy
 from minibuild.linux.contents import Copier
 from minibuild.oci.content import ContentStore
@@ -35,10 +35,10 @@ def seen_by(
     tree: SourceTree,
     store: Store,
     base_fd: int | None = None,
-) -> Seen | None:
+) -> CopyFingerprints | None:
     """What a hasher sees of copies that become a tree, a layer, or both."""
     job = CopyJob(tuple(copies), form, watched=True)
-    places = Places(-1 if form == "layer" else root_fd, base_fd, {0: tree})
+    places = CopyTrees(-1 if form == "layer" else root_fd, base_fd, {0: tree})
     return do(job, places, ContentStore(store), Hooks()).seen
 
 
@@ -58,7 +58,7 @@ def target(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def _contents(seen: Seen | None) -> list[Contents] | None:
+def _contents(seen: CopyFingerprints | None) -> list[Contents] | None:
     return None if seen is None else seen.contents
 
 

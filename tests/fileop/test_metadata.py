@@ -9,7 +9,7 @@ import pytest
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Hooks, SourceTree
-from minibuild.fileop.copy import CopyJob, Form, Places, copy
+from minibuild.fileop.copy import CopyJob, CopyTrees, Form, copy
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, CopyRules
 from minibuild.linux import xattr
@@ -99,7 +99,7 @@ def test_the_last_copy_into_a_destination_gives_it_its_time(
     else:
         base = shutil.copytree(bench.dest, f"{bench.dest}-base")
         with opened(bench.source, bench.dest, base) as (source_fd, root_fd, base_fd):
-            places = Places(root_fd, base_fd, {0: SourceTree(source_fd, local=True)})
+            places = CopyTrees(root_fd, base_fd, {0: SourceTree(source_fd, local=True)})
             try:
                 done = copy(CopyJob(copies, form, "uncompressed"), places, content, Hooks())
             except Unplannable:

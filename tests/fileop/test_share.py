@@ -13,10 +13,10 @@ import pytest
 
 from minibuild.fileop import inventory, share
 from minibuild.fileop.api import Hooks, SourceTree
-from minibuild.fileop.copy import CopyJob, Places
+from minibuild.fileop.copy import CopyJob, CopyTrees
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.hasher import Seen
+from minibuild.fileop.hasher import CopyFingerprints
 from minibuild.fileop.inventory import join
 from minibuild.fileop.share import Share, has_many, shares_of, together
 from minibuild.fileop.walk import Filter, names, walk
@@ -32,7 +32,7 @@ _OLD_NS = 1_600_000_000_000_000_000
 
 class Copied(SimpleNamespace):
     tree: list[tuple[object, ...]]
-    seen: Seen | None
+    seen: CopyFingerprints | None
     table: list[inventory.Record]
     told: int
 
@@ -52,7 +52,7 @@ class Copying:
         root = str(self._top / f"tree{self.count}")
         shutil.copytree(self.base, root)
         tables = [str(self._top / f"table{self.count}-{n}") for n in range(len(shares))]
-        seen: list[Seen | None] = [None] * len(shares)
+        seen: list[CopyFingerprints | None] = [None] * len(shares)
         mine = told = 0
 
         def progress(files: int, _: int) -> None:
@@ -65,7 +65,7 @@ class Copying:
                 mine = 0
                 job = CopyJob((copy,), "tree", watched=True, inventory=tables[n])
                 job = job._replace(share=None if len(shares) == 1 else shares[n])
-                places = Places(root_fd, None, {0: source})
+                places = CopyTrees(root_fd, None, {0: source})
                 seen[n] = do(job, places, self.content, Hooks(progress)).seen
                 told += mine
         if len(tables) > 1:

@@ -10,7 +10,7 @@ import pytest
 
 from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, Places
+from minibuild.fileop.copy import CopyJob, CopyTrees
 from minibuild.fileop.copy import copy as do
 from minibuild.graph.op import Copy
 from minibuild.layer.pack import LayerPacker
@@ -30,7 +30,7 @@ def _both(
     base_fd = os.open(tmp_path / base, os.O_RDONLY) if base else None
     try:
         owned = tuple(copy._replace(chown=ME) for copy in copies)
-        places = Places(root_fd, base_fd, {0: SourceTree(source_fd)})
+        places = CopyTrees(root_fd, base_fd, {0: SourceTree(source_fd)})
         layer = do(CopyJob(owned, "both", "uncompressed"), places, content, Hooks()).layer
         return None if layer is None else Path(content.path(layer.digest)).read_bytes()
     finally:
@@ -151,7 +151,7 @@ def test_of_attributes_only_capabilities_are_in_both(tmp_path: Path, content: Co
     assert tar is not None and tar.count(capability) == 2 and b"user.note" not in tar
     with opened(str(tmp_path / "from")) as (source_fd,):
         source = SourceTree(source_fd)
-        places = Places(-1, None, {0: source})
+        places = CopyTrees(-1, None, {0: source})
         copy = Copy(0, (".",), "/", chown=ME)
         done = do(CopyJob((copy,), "layer", "uncompressed", watched=True), places, content, Hooks())
         assert done.seen is not None

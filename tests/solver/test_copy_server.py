@@ -14,7 +14,7 @@ from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop import share
 from minibuild.fileop.api import Hooks, SourceTree
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.copy import CopyJob, CopyResult, Form, Places
+from minibuild.fileop.copy import CopyJob, CopyResult, CopyTrees, Form
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy
@@ -68,7 +68,11 @@ class Target:
 
 
 def _there(
-    server: CopyServer, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks = NO_HOOKS
+    server: CopyServer,
+    job: CopyJob,
+    places: CopyTrees,
+    content: ContentStore,
+    hooks: Hooks = NO_HOOKS,
 ) -> CopyResult:
     return server.do(job, places, content, hooks)
 
@@ -80,9 +84,9 @@ def test_the_outcome_is_that_of_doing_it_here(
     content, job = ContentStore(store), CopyJob((COPY,), form, watched=True)
     here, there = Target(tmp_path / "here"), Target(tmp_path / "there")
     root = -1 if form == "layer" else here.fd
-    mine = do(job, Places(root, None, {3: source}), content, Hooks())
+    mine = do(job, CopyTrees(root, None, {3: source}), content, Hooks())
     root = -1 if form == "layer" else there.fd
-    theirs = _there(server, job, Places(root, None, {3: source}), content)
+    theirs = _there(server, job, CopyTrees(root, None, {3: source}), content)
     assert theirs == mine
     assert mine.seen is not None
     assert mine.seen.contents == [content_digests(COPY, source)]
@@ -95,7 +99,7 @@ def test_one_job_after_the_other(
     server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
 ) -> None:
     content, job = ContentStore(store), CopyJob((COPY,), "layer")
-    places = Places(-1, None, {3: source})
+    places = CopyTrees(-1, None, {3: source})
     first, *others = (_there(server, job, places, content).layer for _ in range(3))
     assert first is not None and others == [first] * 2
 
@@ -108,7 +112,7 @@ def test_blocks_of_earlier_layers_are_known_there(
     content, job = ContentStore(store), CopyJob((COPY,), "layer")
     fd = os.open(tmp_path / "large", os.O_RDONLY)
     try:
-        places = Places(-1, None, {3: SourceTree(fd)})
+        places = CopyTrees(-1, None, {3: SourceTree(fd)})
         mine = do(job, places, content, Hooks())
         (noted,) = os.listdir(store.path("blocks"))
         os.unlink(store.path("blocks", noted))
@@ -124,7 +128,7 @@ def test_a_base_and_its_directories(
     base, content = Target(tmp_path / "base"), ContentStore(store)
     (tmp_path / "base/srv").mkdir(mode=0o711)
     job = CopyJob((COPY._replace(dest="/srv/"),), "layer")
-    places = Places(-1, base.fd, {3: source})
+    places = CopyTrees(-1, base.fd, {3: source})
     assert _there(server, job, places, content).layer is not None
 
 
@@ -132,7 +136,7 @@ def test_what_goes_wrong_there_goes_wrong_here(
     server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
 ) -> None:
     """And the server is good for another job."""
-    content, places = ContentStore(store), Places(-1, None, {3: source})
+    content, places = ContentStore(store), CopyTrees(-1, None, {3: source})
     with pytest.raises(DefinitionError, match='"/missing": not found') as caught:
         _there(server, CopyJob((Copy(3, ("missing",), "/"),), "layer"), places, content)
     assert caught.value.hint
@@ -157,7 +161,7 @@ def test_it_is_killed_when_the_build_is_cancelled(
 
     hooks = Hooks(progress, cancelled)
     with pytest.raises(Cancelled):
-        _there(server, CopyJob((COPY,), "layer"), Places(-1, None, {3: SourceTree(fd)}),
+        _there(server, CopyJob((COPY,), "layer"), CopyTrees(-1, None, {3: SourceTree(fd)}),
                ContentStore(store), hooks)  # fmt: skip
     os.close(fd)
     assert told and max(told) < 6000
@@ -169,7 +173,7 @@ def test_a_server_that_dies(server: CopyServer, source: SourceTree, store: Store
     os.kill(server._pid, signal.SIGKILL)
     with pytest.raises(HostError, match="died"):
         _there(
-            server, CopyJob((COPY,), "layer"), Places(-1, None, {3: source}), ContentStore(store)
+            server, CopyJob((COPY,), "layer"), CopyTrees(-1, None, {3: source}), ContentStore(store)
         )
     assert not server.alive
 
@@ -189,7 +193,7 @@ def test_copiers_use_all_there_are(
         return original(server, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CopyServer, "do", noted)
-    places, job = Places(-1, None, {3: source}), CopyJob((COPY,), "layer")
+    places, job = CopyTrees(-1, None, {3: source}), CopyJob((COPY,), "layer")
     try:
         with copiers.here():
             done = copiers.do(job, places, content, Hooks())
@@ -223,7 +227,7 @@ def test_a_machine_without_room_for_a_process(
         CopyServer.start()
     copiers.start_servers(jobs=16, at_once=2)
     assert copiers._servers == [] and not opened_since(before)
-    places, job = Places(-1, None, {3: source}), CopyJob((COPY,), "layer")
+    places, job = CopyTrees(-1, None, {3: source}), CopyJob((COPY,), "layer")
     assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
 
 
@@ -276,7 +280,10 @@ def test_a_copy_that_is_shared_comes_to_the_same(
 
     def run(target: Target, table: str, processes: int) -> CopyResult:
         job = CopyJob((COPY,), "tree", watched=True, inventory=table)
-        shares, places = share.shares_of(COPY, source, processes), Places(target.fd, None, sources)
+        shares, places = (
+            share.shares_of(COPY, source, processes),
+            CopyTrees(target.fd, None, sources),
+        )
         assert len(shares) == processes
         if processes == 1:
             return do(job, places, content, hooks)
@@ -316,7 +323,7 @@ def test_a_job_of_many_files_is_shared(
     monkeypatch.setattr("minibuild.fileop.share._LEAST_FILES", 100)
     monkeypatch.setattr("minibuild.solver.copiers.share_copy", shared_copy)
     target, source_fd = Target(tmp_path / "to"), os.open(tmp_path / "from", os.O_RDONLY)
-    places = Places(target.fd, None, {3: SourceTree(source_fd, local=True)})
+    places = CopyTrees(target.fd, None, {3: SourceTree(source_fd, local=True)})
     copiers.do(CopyJob((COPY,), "tree"), places, ContentStore(store), NO_HOOKS, shared=True)
     assert shares == ([2] if files == 300 else [])
     assert len(target.look()) == (0 if shares else files)
