@@ -168,7 +168,7 @@ COMMANDS = {"doctor": Command(_flags, _run)}
 # --- The container around this process ---
 
 
-class Around(NamedTuple):
+class ContainerFacts(NamedTuple):
     """What is around this process: the kind of container (a key of `FORMS`, or "" if nothing tells
     it), and what forbids things."""
 
@@ -184,7 +184,7 @@ def container(
 ) -> HostCheck | None:
     """What the container forbids; None if there is none. `works`: whether namespaces do;
     `own_root`: whether steps can do without."""
-    around = look_around(variables, root)
+    around = container_facts(variables, root)
     if around is None:
         return None
     kinds = [around.kind] if around.kind else [*FORMS]
@@ -209,7 +209,7 @@ def container(
     return HostCheck("container", False, found, "\n".join(advice))
 
 
-def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:
+def container_facts(variables: Mapping[str, str], root: str = "/") -> ContainerFacts | None:
     """What is around this process; None if nothing is."""
     status = dict(
         line.split(":\t", 1)
@@ -223,7 +223,7 @@ def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:
     profile = read_text(os.path.join(root, "proc/self/attr/current")).strip("\0")
     mounts = mounts_in(read_text(os.path.join(root, "proc/self/mountinfo")))
     masked = any(mount.point.startswith("/proc/") for mount in mounts)
-    return Around(
+    return ContainerFacts(
         kind,
         filtered,
         "" if profile.startswith("unconfined") else profile,
@@ -244,7 +244,7 @@ def _kind(variables: Mapping[str, str], root: str) -> str:
     return "GitHub Actions" if variables.get("GITHUB_ACTIONS") else "docker"
 
 
-def _missing(around: Around, *, works: bool, uid: int) -> list[str]:
+def _missing(around: ContainerFacts, *, works: bool, uid: int) -> list[str]:
     """What would have to be allowed, by the names that forms have for it."""
     selinux = around.profile.count(":") > 2
     return [

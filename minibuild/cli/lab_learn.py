@@ -14,7 +14,7 @@ from minibuild.cli.command import NO, Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import table
-from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
+from minibuild.course.exercise import CommandRun, Exercise, Requirement, Submission
 from minibuild.course.exercises import EXERCISES, exercise
 from minibuild.errors import UsageError, os_errors_as
 
@@ -94,7 +94,7 @@ def _told(wanted: Exercise, findings: Sequence[Requirement], *, right: bool) -> 
     return [*lines, "", f"lesson {wanted.number}: {last}"]
 
 
-def _run(words: Sequence[str], folder: str, session: Session) -> Ran:
+def _run(words: Sequence[str], folder: str, session: Session) -> CommandRun:
     """Another command, in a process of its own: without root a build enters a namespace."""
     done = subprocess.run(
         [sys.executable, "-m", "minibuild", *words],
@@ -105,7 +105,7 @@ def _run(words: Sequence[str], folder: str, session: Session) -> Ran:
         stderr=subprocess.STDOUT,
         check=False,
     )
-    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+    return CommandRun(done.returncode, done.stdout.decode("utf-8", "replace"))
 
 
 COMMANDS = {

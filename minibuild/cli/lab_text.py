@@ -16,7 +16,7 @@ from minibuild.lab.evidence import (
     MountRow,
     Observation,
     Showing,
-    Varied,
+    VariationResult,
     failed_so,
 )
 from minibuild.lab.exhibit import Exhibit, quote, text_of
@@ -130,7 +130,7 @@ def fate_words(fate: Applied) -> str:
     return fate.action + (f" ({fate.reason})" if fate.reason else "")
 
 
-def _varied_cells(exhibit: Exhibit, varied: Varied) -> list[str]:
+def _varied_cells(exhibit: Exhibit, varied: VariationResult) -> list[str]:
     variation = varied.variation
     breaks = ", ".join(map(str, variation.breaks)) or "none"
     if varied.without_fix is None or varied.with_fix is None:
@@ -215,7 +215,7 @@ def fate_data(fate: Applied) -> dict[str, Any]:
     }
 
 
-def _varied_data(exhibit: Exhibit, varied: Varied) -> dict[str, Any]:
+def _varied_data(exhibit: Exhibit, varied: VariationResult) -> dict[str, Any]:
     return {
         "name": varied.variation.name,
         "breaks": varied.variation.breaks,

@@ -119,7 +119,7 @@ def _below(build: BuildRecord, step: RecordedStep) -> list[RecordedStep]:
 # --- Of a build that is done for it ---
 
 
-class Entered(Exception):
+class StepReached(Exception):
     """The step was reached, and the command has run: there is nothing more to build."""
 
     def __init__(self, code: int) -> None:
@@ -155,7 +155,7 @@ class _Entering:
             return
         build, tell = self._build, self._build.progress(vertex.digest).remark
         with running_view(build, self._running, vertex, self._results, tell) as view:
-            raise Entered(self._enter(build, view))
+            raise StepReached(self._enter(build, view))
 
 
 @contextmanager
@@ -191,6 +191,6 @@ def in_context(
     with closing(session.renderer("plain")) as report:
         try:
             run_build(request, root=root, report=report, cancelled=cancelled, stepper=entering)
-        except Entered as entered:
+        except StepReached as entered:
             return entered.code
     raise AssertionError("the build has the step, and did not come to it")

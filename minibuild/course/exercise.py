@@ -17,7 +17,7 @@ class Requirement(NamedTuple):
     said: str
 
 
-class Ran(NamedTuple):
+class CommandRun(NamedTuple):
     """A command of minibuild that was run to mark an answer: its exit code and its output."""
 
     code: int
@@ -34,7 +34,7 @@ class Submission(NamedTuple):
 
     folder: str
     worker: Worker
-    ran: Sequence[Ran]
+    ran: Sequence[CommandRun]
 
     def built(self, target: str = "") -> BuildRecord:
         """The newest build of the folder that went well. Raises `NotReady`."""

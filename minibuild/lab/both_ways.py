@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 
-from minibuild.lab.build import all_without_merges, begun, run
+from minibuild.lab.build import all_without_merges, run, started_build
 from minibuild.lab.evidence import MergeCall, MergeRun
 from minibuild.lab.place import own_place
 from minibuild.linux import xattr
@@ -80,7 +80,7 @@ def both_ways(
         request = request._replace(contexts={**_images(outer), **request.contexts})
         with open_worker(os.path.join(place, "store")) as worker:
             stop = cancelled or threading.Event()
-            with begun(worker, request, stop, all_without_merges) as made:
+            with started_build(worker, request, stop, all_without_merges) as made:
                 with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
                 without_fix = run(made, MergePolicy(Strategy.HARDLINK, defect), "without the fix")
             pairs = _pairs(worker, with_fix, without_fix)

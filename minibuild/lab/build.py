@@ -42,7 +42,7 @@ Beginning = Callable[[Vertex], Sequence[Vertex | None]]
 """What of a graph is built once, in the usual way."""
 
 
-class Begun(NamedTuple):
+class StartedBuild(NamedTuple):
     """A build of which the beginning is done."""
 
     build: BuildContext
@@ -68,12 +68,12 @@ def all_without_merges(top: Vertex) -> Sequence[Vertex | None]:
 
 
 @contextmanager
-def begun(
+def started_build(
     worker: Worker,
     request: BuildRequest,
     cancelled: threading.Event,
     beginning: Beginning = all_but_the_last_step,
-) -> Iterator[Begun]:
+) -> Iterator[StartedBuild]:
     """A build whose beginning is done, for as long as the block runs."""
     definition = read_definition(request)
     with open_context(worker, request, definition.directories, cancelled=cancelled) as build:
@@ -82,7 +82,7 @@ def begun(
         if image.vertex is None:
             raise UsageError("there is nothing to merge: the image is empty")
         done = Solver(build, prepared.sources).solve(beginning(image.vertex)).results
-        yield Begun(build, prepared.sources, image.vertex, done)
+        yield StartedBuild(build, prepared.sources, image.vertex, done)
 
 
 def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
@@ -92,9 +92,9 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
     return request._replace(graphs=(recipe().flat(),))
 
 
-def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
+def run(started_build: StartedBuild, policy: MergePolicy, how: How) -> MergeRun:
     """All that is left to do, with a policy for its merges. `how` keeps the results apart."""
-    build, worker = begun.build, begun.build.worker
+    build, worker = started_build.build, started_build.build.worker
     watched = _RecordingSnapshotter(worker.snapshots)
     materialiser = Materialiser(
         worker.store,
@@ -105,16 +105,16 @@ def run(begun: Begun, policy: MergePolicy, how: How) -> MergeRun:
         cancelled=build.cancelled,
     )
     watched_build = build._replace(watched_materialiser=materialiser)
-    solver = Solver(watched_build, begun.sources, salt=how, known=begun.done)
+    solver = Solver(watched_build, started_build.sources, salt=how, known=started_build.done)
     error = ""
     try:
-        solver.solve([begun.top])
+        solver.solve([started_build.top])
     except Cancelled:
         raise
     except BuildError as failure:
         error = failure.message
         build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
-    return MergeRun(how, error, tuple(_named(begun, solver.reached(), watched.calls)))
+    return MergeRun(how, error, tuple(_named(started_build, solver.reached(), watched.calls)))
 
 
 class _RecordingSnapshotter:
@@ -151,10 +151,12 @@ class _RecordingSnapshotter:
         return getattr(self._snapshots, name)
 
 
-def _named(begun: Begun, results: Results, calls: Sequence[MergeCall]) -> Iterator[MergeCall]:
+def _named(
+    started_build: StartedBuild, results: Results, calls: Sequence[MergeCall]
+) -> Iterator[MergeCall]:
     """The merges, each with the instructions that made its diffs, and the one that needs it."""
-    worker, needs = begun.build.worker, dict[tuple[SnapshotID | None, ...], str]()
-    for vertex in topological([begun.top]):
+    worker, needs = started_build.build.worker, dict[tuple[SnapshotID | None, ...], str]()
+    for vertex in topological([started_build.top]):
         for number in vertex.inputs if isinstance(vertex.op, Exec) else ():
             if number is not None and number.digest in results:
                 result = results[number.digest].result

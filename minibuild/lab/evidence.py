@@ -67,7 +67,7 @@ class MountRow(NamedTuple):
     entry: UpperEntry
 
 
-class Varied(NamedTuple):
+class VariationResult(NamedTuple):
     """A variation, run both ways; or why it could not be."""
 
     variation: Variation
@@ -93,7 +93,7 @@ class Showing(NamedTuple):
     mounts: tuple[MountRow, ...]
     without_fix: MergeRun
     with_fix: MergeRun
-    variations: tuple[Varied, ...]
+    variations: tuple[VariationResult, ...]
 
     @property
     def as_expected(self) -> bool:

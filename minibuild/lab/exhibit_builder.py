@@ -14,8 +14,16 @@ from collections.abc import Callable, Mapping
 
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import topological
-from minibuild.lab.build import Begun, begun, request_of, run
-from minibuild.lab.evidence import MergeRun, MountRow, Observation, Showing, Varied, look, obstacle
+from minibuild.lab.build import StartedBuild, request_of, run, started_build
+from minibuild.lab.evidence import (
+    MergeRun,
+    MountRow,
+    Observation,
+    Showing,
+    VariationResult,
+    look,
+    obstacle,
+)
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.lab.merge_inputs import makers
 from minibuild.lab.place import own_place
@@ -65,7 +73,7 @@ def _shown(
 ) -> Showing:
     """The exhibit itself. Where it cannot be seen, that is said, and the rest is shown."""
     snapshots = worker.snapshots
-    with begun(worker, request_of(exhibit.recipe, request), stop) as made:
+    with started_build(worker, request_of(exhibit.recipe, request), stop) as made:
         upperdir = _upperdir(made, exhibit.watched)
         entries = look(upperdir, exhibit.paths, snapshots.whiteouts)
         store, unable = worker.store.root, obstacle(exhibit, entries, snapshots.name)
@@ -83,7 +91,7 @@ def _base(outer: Worker) -> dict[str, str]:
     return {} if found is None else {_BASE_IMAGE: f"oci-layout://{outer.store.root}@{found.digest}"}
 
 
-def _upperdir(made: Begun, watched: str) -> str:
+def _upperdir(made: StartedBuild, watched: str) -> str:
     (vertex,) = (v for v in topological([made.top]) if watched in v.note.name)
     row = made.build.worker.diffs.get(made.done[vertex.digest].result[-1])
     assert row.upper is not None, "a RUN leaves a tree"
@@ -124,13 +132,13 @@ def _varied(
     stop: threading.Event,
     exhibit: Exhibit,
     variation: Variation,
-) -> Varied:
+) -> VariationResult:
     if variation.needs_devices and (reason := _no_devices(worker)):
-        return Varied(variation, None, None, reason)
-    with begun(worker, request_of(variation.recipe, request), stop) as made:
+        return VariationResult(variation, None, None, reason)
+    with started_build(worker, request_of(variation.recipe, request), stop) as made:
         without_fix = run(made, policy_for(exhibit.name), "without the fix")
         with_fix = run(made, MergePolicy(Strategy.HARDLINK), "with the fix")
-    return Varied(variation, without_fix, with_fix)
+    return VariationResult(variation, without_fix, with_fix)
 
 
 def _no_devices(worker: Worker) -> str:

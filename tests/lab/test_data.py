@@ -12,7 +12,7 @@ from minibuild.lab.evidence import (
     MountRow,
     Observation,
     Showing,
-    Varied,
+    VariationResult,
     look,
     obstacle,
     one_inode_a_mount,
@@ -131,7 +131,11 @@ def test_one_inode_a_mount(inodes: tuple[int, ...], expected: bool) -> None:
 
 
 def showing(
-    old: MergeRun, new: MergeRun, *varied: Varied, unable: str = "", inodes: tuple[int, ...] = ()
+    old: MergeRun,
+    new: MergeRun,
+    *varied: VariationResult,
+    unable: str = "",
+    inodes: tuple[int, ...] = (),
 ) -> Showing:
     return Showing(
         WHITEOUT, Observation("", "overlay", "", (), unable), mounts(*inodes), old, new, varied
@@ -146,23 +150,23 @@ VERDICTS = {
     "it cannot be seen": (showing(FAILED, PASSED, unable="why"), False),
     "one whiteout for two mounts": (showing(FAILED, PASSED, inodes=(7, 7, 7, 7)), False),
     "a variation passes": (
-        showing(FAILED, PASSED, Varied(Variation("v", "", (1,)), PASSED, PASSED)),
+        showing(FAILED, PASSED, VariationResult(Variation("v", "", (1,)), PASSED, PASSED)),
         True,
     ),
     "a variation fails, though a condition is broken": (
-        showing(FAILED, PASSED, Varied(Variation("v", "", (1,)), FAILED, PASSED)),
+        showing(FAILED, PASSED, VariationResult(Variation("v", "", (1,)), FAILED, PASSED)),
         False,
     ),
     "a variation passes, though none is": (
-        showing(FAILED, PASSED, Varied(Variation("v", ""), PASSED, PASSED)),
+        showing(FAILED, PASSED, VariationResult(Variation("v", ""), PASSED, PASSED)),
         False,
     ),
     "a variation fails with the fix": (
-        showing(FAILED, PASSED, Varied(Variation("v", ""), FAILED, FAILED)),
+        showing(FAILED, PASSED, VariationResult(Variation("v", ""), FAILED, FAILED)),
         False,
     ),
     "a variation that this account cannot run": (
-        showing(FAILED, PASSED, Varied(Variation("v", ""), None, None, "needs root")),
+        showing(FAILED, PASSED, VariationResult(Variation("v", ""), None, None, "needs root")),
         True,
     ),
 }
