@@ -92,9 +92,9 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
     return request._replace(graphs=(recipe().flat(),))
 
 
-def run(started_build: StartedBuild, policy: MergePolicy, how: How) -> MergeRun:
+def run(started: StartedBuild, policy: MergePolicy, how: How) -> MergeRun:
     """All that is left to do, with a policy for its merges. `how` keeps the results apart."""
-    build, worker = started_build.build, started_build.build.worker
+    build, worker = started.build, started.build.worker
     watched = _RecordingSnapshotter(worker.snapshots)
     materialiser = Materialiser(
         worker.store,
@@ -105,16 +105,16 @@ def run(started_build: StartedBuild, policy: MergePolicy, how: How) -> MergeRun:
         cancelled=build.cancelled,
     )
     watched_build = build._replace(watched_materialiser=materialiser)
-    solver = Solver(watched_build, started_build.sources, salt=how, known=started_build.done)
+    solver = Solver(watched_build, started.sources, salt=how, known=started.done)
     error = ""
     try:
-        solver.solve([started_build.top])
+        solver.solve([started.top])
     except Cancelled:
         raise
     except BuildError as failure:
         error = failure.message
         build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
-    return MergeRun(how, error, tuple(_named(started_build, solver.reached(), watched.calls)))
+    return MergeRun(how, error, tuple(_named(started, solver.reached(), watched.calls)))
 
 
 class _RecordingSnapshotter:
@@ -152,11 +152,11 @@ class _RecordingSnapshotter:
 
 
 def _named(
-    started_build: StartedBuild, results: Results, calls: Sequence[MergeCall]
+    started: StartedBuild, results: Results, calls: Sequence[MergeCall]
 ) -> Iterator[MergeCall]:
     """The merges, each with the instructions that made its diffs, and the one that needs it."""
-    worker, needs = started_build.build.worker, dict[tuple[SnapshotID | None, ...], str]()
-    for vertex in topological([started_build.top]):
+    worker, needs = started.build.worker, dict[tuple[SnapshotID | None, ...], str]()
+    for vertex in topological([started.top]):
         for number in vertex.inputs if isinstance(vertex.op, Exec) else ():
             if number is not None and number.digest in results:
                 result = results[number.digest].result

@@ -3,7 +3,7 @@
 Comes in: the beginning of its name. Goes out: a folder in TMPDIR, as long as the block runs. It is
 locked by flock(2), which the kernel drops when the process dies, however it dies; the process that
 makes the next such folder removes those that no process holds. The store does the same
-(`store.owner`), but what comes before there is a store, or is larger than its disk, is kept here.
+(`store.claim`), but what comes before there is a store, or is larger than its disk, is kept here.
 """
 
 import os

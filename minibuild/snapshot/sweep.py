@@ -9,8 +9,8 @@ for good. Removal begins with a rename, which only one of two sweeping processes
 import os
 from contextlib import suppress
 
+from minibuild.store.claim import abandoned
 from minibuild.store.layout import Store
-from minibuild.store.owner import abandoned
 
 
 def sweep(store: Store) -> int:

@@ -50,7 +50,7 @@ class Table:
                 (
                     parent,
                     self.backend,
-                    self.store.owner.name,
+                    self.store.claim.name,
                     json.dumps(list(stack)) if stack else None,
                     time.time(),
                     int(merged),
@@ -61,7 +61,7 @@ class Table:
 
     def _require_base(self, snapshot: SnapshotID, *, early: bool) -> None:
         owner, backend = self._row(snapshot, "owner, backend")
-        if owner is not None and not (early and owner == self.store.owner.name):
+        if owner is not None and not (early and owner == self.store.claim.name):
             raise StoreError(f"snapshot {snapshot} is not committed, so nothing can stand on it")
         self._require_backend(snapshot, backend)
 
@@ -69,7 +69,7 @@ class Table:
         """Make an active snapshot of this process a committed one."""
         changed = self.store.db.execute(
             "UPDATE snapshots SET owner = NULL WHERE id = ? AND owner = ?",
-            (active, self.store.owner.name),
+            (active, self.store.claim.name),
         ).rowcount
         if changed != 1:
             raise StoreError(f"snapshot {active} is not an active snapshot of this process")
@@ -87,7 +87,7 @@ class Table:
             return (
                 tx.execute(
                     "UPDATE snapshots SET owner = ? WHERE id = ?",
-                    (self.store.owner.name, snapshot),
+                    (self.store.claim.name, snapshot),
                 ).rowcount
                 == 1
             )

@@ -2,5 +2,5 @@
 
 Comes in: a path. Goes out: a `Store`, which says where things go and makes writes safe against
 crashes and against other processes. It knows nothing of images or snapshots.
-Read in this order: `layout`, `database`, `owner`, `flock`.
+Read in this order: `layout`, `database`, `claim`, `flock`.
 """

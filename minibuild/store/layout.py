@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.errors import MAKE_ROOM, Cancelled, HostError
+from minibuild.store.claim import StoreClaim
 from minibuild.store.database import Database
-from minibuild.store.owner import StoreOwner
 from minibuild.store.reserve import keep_reserve
 
 
@@ -43,7 +43,7 @@ class Store:
 
                 close_to_others(self.root)
             keep_reserve(self.root)
-            self.owner = StoreOwner(self.path("owners"))
+            self.claim = StoreClaim(self.path("owners"))
         except OSError as error:
             raise HostError(
                 f"cannot write to the store {self.root}: {os.strerror(error.errno or 0)}",
@@ -54,7 +54,7 @@ class Store:
         try:
             self.db = Database(self.path("meta.db"))
         except BaseException:
-            self.owner.release()
+            self.claim.release()
             raise
         self._counter = 0
         self._counting = threading.Lock()
@@ -67,7 +67,7 @@ class Store:
         """A new name in `ingest/` for a file in the making; swept if this process dies."""
         with self._counting:
             self._counter += 1
-            return self.path("ingest", f"{self.owner.name}.{self._counter}")
+            return self.path("ingest", f"{self.claim.name}.{self._counter}")
 
     def write_file(self, path: str, data: bytes) -> None:
         """Have a file of the store with these contents. Readers see the old ones or the new."""
@@ -109,7 +109,7 @@ class Store:
     def close(self) -> None:
         """Release this process's claim."""
         self.db.close()
-        self.owner.release()
+        self.claim.release()
 
 
 def _is_closed(root: str) -> bool:

@@ -138,7 +138,7 @@ def open_worker(
             finally:
                 worker.close()
     except BaseException as error:
-        store.owner.release()
+        store.claim.release()
         if isinstance(error, sqlite3.DatabaseError):
             # Wherever it happened: the disk is full, or the file is damaged.
             raise explained(error, store.db.path) from error

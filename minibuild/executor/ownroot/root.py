@@ -33,8 +33,8 @@ from minibuild.executor.ownroot.permit import (
 from minibuild.executor.ownroot.placement import Placement, put_back
 from minibuild.linux.beneath import remove_path
 from minibuild.linux.descriptors import replacing
+from minibuild.store.claim import StoreClaim, abandoned
 from minibuild.store.flock import hold
-from minibuild.store.owner import StoreOwner, abandoned
 
 _WAIT_S, _TICK_S = 0.05, 0.001
 
@@ -72,14 +72,14 @@ class Root:
         self._owners = f"{self.folder}/owners"
         for folder in (self.folder, self._owners):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._owner = StoreOwner(self._owners)
+        self._claim = StoreClaim(self._owners)
         self._count = 0
 
     def new_name(self) -> str:
         """A path where nothing is, on the filesystem of "/". What is there when this process has
         died is removed by another."""
         self._count += 1
-        return f"{self.folder}/{self._owner.name}.{self._count}"
+        return f"{self.folder}/{self._claim.name}.{self._count}"
 
     def sweep(self) -> None:
         """Mend what a dead process left: "/", if it is not in use, and its trees."""
@@ -100,9 +100,9 @@ class Root:
     def close(self) -> None:
         """Remove what this process has left."""
         for name in os.listdir(self.folder):
-            if name.partition(".")[0] == self._owner.name:
+            if name.partition(".")[0] == self._claim.name:
                 remove_path(f"{self.folder}/{name}")
-        self._owner.release()
+        self._claim.release()
 
     @contextmanager
     def turn(self, cancelled: threading.Event) -> Iterator[None]:

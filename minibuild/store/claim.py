@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class StoreOwner:
+class StoreClaim:
     """The claim of this process. `name` marks what it has in the making: rows and file names."""
 
     def __init__(self, folder: str) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.store.owner import StoreOwner, abandoned
+from minibuild.store.claim import StoreClaim, abandoned
 
 
 def test_claims_of_the_dead(tmp_path: Path) -> None:
     """A claim is that of a dead process when its lock is free."""
-    alive = StoreOwner(str(tmp_path))
+    alive = StoreClaim(str(tmp_path))
     (tmp_path / "1-dead").touch()
     with abandoned(str(tmp_path)) as dead:
         assert dead == ["1-dead"]
@@ -41,7 +41,7 @@ def test_swept_before_it_is_locked(
         flock(fd, how)
 
     monkeypatch.setattr(fcntl, "flock", sweep_first)
-    owner = StoreOwner(str(tmp_path))
+    owner = StoreClaim(str(tmp_path))
     assert len(swept) == 1 and owner.name not in swept
     with abandoned(str(tmp_path)) as dead:
         assert dead == [], "the second claim is locked; the first is of the sweep, or gone"
