@@ -1,7 +1,7 @@
 """xz in bounded memory: a header may ask for a dictionary of 4 GiB, which the data then fills.
 
-Comes in: a stream that begins with the magic of xz. Goes out: its data, as `lzma.LZMAFile` gives
-it: of one stream after the other, and without what follows that is none. That class has no limit.
+Comes in: a stream that begins with the magic of xz. Goes out: the data of this one and of those
+that follow it, whatever stands behind them. `lzma.LZMAFile` has no limit.
 """
 
 import io
@@ -13,6 +13,7 @@ from minibuild.errors import HostError
 MEMORY_BYTES = 300 << 20
 """`xz -9` makes what takes 65 MiB to read, and zstd's largest window here is 128."""
 
+_MAGIC = b"\xfd7zXZ\0"
 _READ_BYTES = 256 << 10
 
 
@@ -31,8 +32,8 @@ class XzReader(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """At least a byte, but at the end."""
         while (decoder := self._decoder) is not None:
-            compressed, is_next = b"", decoder.eof
-            if is_next:
+            compressed = b""
+            if decoder.eof:
                 compressed = self._next_stream(decoder.unused_data)
                 decoder = self._decoder = self._new() if compressed else None
                 if decoder is None:
@@ -42,15 +43,12 @@ class XzReader(io.RawIOBase):
             try:
                 data = decoder.decompress(compressed, len(buffer))
             except LZMAError as error:
-                if "limit" in str(error):
-                    raise HostError(
-                        f"data of xz takes more than {MEMORY_BYTES >> 20} MiB of memory to read",
-                        hint="compress it with `xz -9` or less, or copy it as it is with COPY",
-                    ) from None
-                if not is_next:
+                if "limit" not in str(error):
                     raise
-                self._decoder = None
-                break
+                raise HostError(
+                    f"data of xz takes more than {MEMORY_BYTES >> 20} MiB of memory to read",
+                    hint="compress it with `xz -9` or less, or copy it as it is with COPY",
+                ) from None
             if data:
                 buffer[: len(data)] = data
                 return len(data)
@@ -60,9 +58,10 @@ class XzReader(io.RawIOBase):
         return LZMADecompressor(FORMAT_XZ, MEMORY_BYTES)
 
     def _next_stream(self, rest: bytes) -> bytes:
-        """The beginning of what follows a stream and the zeros behind it; nothing at the end."""
-        while not (rest := rest.lstrip(b"\0")):
-            rest = self._stream.read(_READ_BYTES)
-            if not rest:
+        """The beginning of the stream that follows one and the zeros behind it; else nothing."""
+        while len(rest := rest.lstrip(b"\0")) < len(_MAGIC):
+            more = self._stream.read(_READ_BYTES)
+            if not more:
                 break
-        return rest
+            rest += more
+        return rest if rest.startswith(_MAGIC) else b""

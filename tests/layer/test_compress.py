@@ -222,10 +222,28 @@ def xz(data: bytes, dictionary: int) -> bytes:
     )
 
 
-def test_xz_in_several_streams_with_zeros_between_and_something_else_behind() -> None:
+class Slow(io.BytesIO):
+    """A stream that gives less than it is asked for, as one of a network may."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(size or 0, 5))
+
+
+@pytest.mark.parametrize("behind", [b"", b"\n", b"what is no stream"])
+@pytest.mark.parametrize("kind", [io.BytesIO, Slow])
+def test_xz_in_several_streams_with_zeros_between_and_something_else_behind(
+    kind: type[io.BytesIO], behind: bytes
+) -> None:
     one, two = text(300_000), text(5)
-    data = lzma.compress(one) + bytes(8) + xz(two, 64 << 20) + bytes(4) + b"what is no stream"
-    assert decompressed(io.BytesIO(data), "xz").read() == one + two
+    data = lzma.compress(one) + bytes(8) + xz(two, 64 << 20) + bytes(4) + behind
+    assert decompressed(kind(data), "xz").read() == one + two
+
+
+def test_xz_of_which_a_later_stream_is_damaged_is_no_shorter_file() -> None:
+    damaged = bytearray(lzma.compress(b"y"))
+    damaged[7] ^= 1
+    with pytest.raises(lzma.LZMAError):
+        decompressed(io.BytesIO(lzma.compress(b"x") + damaged), "xz").read()
 
 
 def test_xz_that_takes_too_much_memory_is_an_error_before_it_takes_it() -> None:
