@@ -217,6 +217,8 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
             hint = f"write {str(item)!r}" if isinstance(item, int | float) else ""
             raise _wrong(f"{name}[{key!r}]", item, "text", hint)
         insist_on_text(item, f"{name}[{key!r}]")
+        if "\0" in key + item:
+            raise UsageError(f"{name}[{key!r}] has a null character")
     return dict(value)
 
 

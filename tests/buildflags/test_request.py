@@ -111,6 +111,7 @@ def test_values_and_words(name: str, given: Any, value: Any) -> None:
         ("build_args", ["A=b"], "build_args must be a mapping, and got list", ""),
         ("build_args", {"A": 1}, "build_args['A'] must be text, and got int", "write '1'"),
         ("build_args", {1: "a"}, "a name in build_args must be text, and got int", ""),
+        ("build_args", {"A": "a\0b"}, "build_args['A'] has a null character", ""),
         ("build_args", {"A": "\udcff"}, "build_args['A'] is not UTF-8", ""),
         ("labels", "a=b", "labels must be a mapping, and got str", ""),
         ("annotations", ["x"], "invalid annotation 'x'", ""),
