@@ -133,6 +133,6 @@ def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
                 data = made.unused_data if made.eof else made.unconsumed_tail
         yield made.flush()
     except zlib.error as error:
-        raise OSError(f"what it calls gzip is none: {error}") from error
+        raise OSError("what it calls gzip is none") from error
     if not made.eof:
         raise OSError("it ended early")

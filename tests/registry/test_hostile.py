@@ -25,7 +25,7 @@ from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
 from minibuild.session.request import RegistryAccess
-from minibuild.source.web import body, get
+from minibuild.source.web import get
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, MANIFEST, Fault, Faulty, digest
 from tests.support.waiting import PATIENCE_S
@@ -106,14 +106,6 @@ ODD = [
 def test_odd_answers(answer: Answer, says: str) -> None:
     with answering(lambda path: answer) as address, pytest.raises(RegistryError, match=says):
         found(address)
-
-
-def test_a_download_with_a_chunk_of_a_negative_length() -> None:
-    answer = (200, {"Transfer-Encoding": "chunked"}, b"-5\r\nxx")
-    with answering(lambda path: answer) as address:
-        url = f"http://{address}/f"
-        with pytest.raises(RegistryError, match="broke off"):
-            list(body(get(url, {}, RegistryAccess(), threading.Event()), url))
 
 
 def test_no_http_at_all() -> None:
