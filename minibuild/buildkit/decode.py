@@ -9,7 +9,7 @@ Read next: `exec_op`, `file_op`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +39,17 @@ def decode(definition: Any, digests: dict[Digest, Digest] | None = None) -> Vert
     return as_tree(last)
 
 
+def _texts(message: Any) -> Iterator[str]:
+    """All text in a message: paths, arguments, variables. Contents of files are bytes."""
+    for _, value in message.ListFields():
+        several = hasattr(value, "__len__") and not isinstance(value, str | bytes)
+        for one in value if several else (value,):
+            if isinstance(one, str):
+                yield one
+            elif hasattr(one, "ListFields"):
+                yield from _texts(one)
+
+
 class _Decoder:
     """The ops so far. Each output of an op is a vertex."""
 
@@ -60,6 +71,8 @@ class _Decoder:
         note = self._note(digest, message, kind)
         if kind is None:
             return inputs[0] if inputs else None
+        if b"\0" in data and any("\0" in text for text in _texts(getattr(message, kind))):
+            raise DefinitionError(f"an op ({kind}) has a NUL character where none can be")
         outputs = self._vertices(kind, message, inputs, note, self._locals.get(digest, ""))
         for number, vertex in outputs.items():
             self._outputs[digest, number] = vertex

@@ -18,6 +18,7 @@ from minibuild.graph.op import (
     Exec,
     File,
     Mkdir,
+    Mkfile,
     MountOutput,
     Rm,
 )
@@ -170,6 +171,8 @@ def copying(body: Any, **flags: Any) -> None:
         ([source(), run(lambda b: setattr(b, "security", -9))], "setting -9 that is not known"),
         ([source(), file(lambda b: b.SetInParent())], "a file op without an action"),
         ([source(), file(lambda b: copying(b, input=3))], "names input 3, and has 1"),
+        ([source(), file(lambda b: copying(b, dest="/a\0"))], "file.*has a NUL character"),
+        ([source(), run(lambda b: b.mounts.add(dest="/\0", input=-1))], "exec.*has a NUL"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -198,6 +201,16 @@ def test_flags_of_copies(flags: dict[str, Any], rules: CopyRules) -> None:
     assert vertex.inputs[0] == vertex.inputs[1]
     again = decode(encode(vertex, SESSION))
     assert again is not None and again.op == vertex.op
+
+
+def test_a_file_may_have_any_bytes() -> None:
+    def made(body: Any) -> None:
+        mkfile = body.actions.add(input=0, output=0).mkfile
+        mkfile.path, mkfile.data = "/a", b"x\0y"
+
+    vertex = decode(definition(source(), file(made)))
+    assert vertex is not None and isinstance(vertex.op, File)
+    assert vertex.op.actions[0] == Mkfile("/a", b"x\0y", 0, time_ns=0)
 
 
 def test_a_net_of_actions() -> None:
