@@ -4,8 +4,8 @@
     result = minibuild.build("path/to/context", tags=["app:1"])
     print(result.digest)
 
-Everything public is here. Names are loaded when they are first used, so that the command line
-pays only for what it needs. Read next: `builder`, the whole story in one function.
+Everything public is here. Names are loaded when they are first used, so that the command line pays
+only for what it needs. Read next: `builder`, a whole build in one function.
 """
 
 from typing import TYPE_CHECKING

@@ -2,6 +2,6 @@
 
 Comes in: the text of one flag, as `docker buildx build` takes it. Goes out: a value of
 `session.request`, or a `UsageError` that says how to write it. The command line and the Python API
-read the same words here. buildx has a package of this name for the same.
+both use this package. buildx has a package of the same name and purpose.
 Read in this order: `attributes`, `resources`, `places`, `attest`, `secret`.
 """

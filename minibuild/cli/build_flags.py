@@ -36,8 +36,8 @@ def flags(made: Parser) -> None:
     add_build_flags(made)
     made.switch("--plan", "show what would run, and why, and run nothing (--call=plan)")
     made.values("--if FILE", "--plan as if this file of the context had changed", dest="changed")
-    made.switch("--links", "--plan, and for which COPY --link would do the same, and spare")
-    made.switch("--step", "stop before each step; ? lists the commands. A pipe is a script")
+    made.switch("--links", "--plan, and where COPY --link would give the same tree")
+    made.switch("--step", "stop before each step; ? lists the commands")
     made.value("--format KIND", "of --plan and --step: text or json")
     made.value("--report FILE", "write a page about the build to FILE", dest="report_file")
 
@@ -88,17 +88,17 @@ def _add_results(made: Parser) -> None:
     )
     made.switch("--check", "short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR"
-    made.values(f"--cache-from {form % 'src'}", "caches of other machines to look into")
+    made.values(f"--cache-from {form % 'src'}", "caches of other machines to read")
     form = form % "dest" + "|type=inline[,mode=max]"
     made.values(f"--cache-to {form}", "where to keep results of steps for other machines")
-    said = "say how the images were made"
+    said = "store how the images were made"
     made.optional_value("--provenance [=true|false|mode=min|max]", "true", said)
-    said = "say which packages are in the images"
+    said = "store which packages are in the images"
     made.optional_value("--sbom [=true|false]", "true", said)
     made.values("--attest type=provenance|sbom,...", "the long form of these two")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
-    made.values(f"--cache-mount-from {form % 'src'}", "where cache mounts that are empty start")
-    made.values(f"--cache-mount-to {form % 'dest'}", "where cache mounts are kept for others")
+    made.values(f"--cache-mount-from {form % 'src'}", "fill empty cache mounts from there")
+    made.values(f"--cache-mount-to {form % 'dest'}", "keep cache mounts there for other machines")
 
 
 def _add_steps(made: Parser) -> None:
@@ -108,7 +108,7 @@ def _add_steps(made: Parser) -> None:
     made.choice(
         "--isolation KIND",
         ("auto", "namespaces", "own-root"),
-        "what RUN has around it: auto, namespaces or own-root (docs/ci.md)",
+        "how RUN is isolated: auto, namespaces or own-root (docs/ci.md)",
     )
     made.values("--add-host HOST:IP", "line for /etc/hosts of RUN", dest="add_hosts")
     made.value("--shm-size SIZE", "size of /dev/shm of RUN, such as 64m")
@@ -122,10 +122,10 @@ def _add_steps(made: Parser) -> None:
         ("exit", "keep", "shell"),
         "when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
     )
-    made.value("--builder ADDRESS", "have a BuildKit elsewhere build: unix://PATH", default=None)
-    made.switch("--no-record", "keep nothing for `why` and `builds`")
+    made.value("--builder ADDRESS", "build with a BuildKit daemon: unix://PATH", default=None)
+    made.switch("--no-record", "keep no record for `why` and `builds`")
     made.value("--jobs N", "steps at the same time", type=int, default=0)
-    made.value("--lab DEFECT", "bring an old defect back, to see it: see `lab`")
+    made.value("--lab DEFECT", "merge with an old defect: see `lab`")
 
 
 # Flags that are short for --resource KEY=VALUE, and what the help says of them; as with buildx,

@@ -195,7 +195,7 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
 
 
 def _export_flags(made: Parser) -> None:
-    made.description = "Write a record with all that explains it, as JSON."
+    made.description = "Write the record of a build, with the parts of its keys, as JSON."
     made.epilog = _EPILOG
     made.word("[BUILD]", "which (default: ^0)", default="^0")
     made.value("-o --output FILE", "where to (default: -)", default="-")

@@ -74,7 +74,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
 def _show_flags(made: Parser) -> None:
     made.description = "Show what is in a cache mount, the largest parts first."
     made.word("ID", "as `ls` shows it")
-    made.value("--depth N", "how far down (default: 1)", type=int, default=1)
+    made.value("--depth N", "how many levels (default: 1)", type=int, default=1)
     made.format()
 
 
@@ -108,7 +108,7 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
 
 def _export_flags(made: Parser) -> None:
     made.description = "Write cache mounts of the store to a registry or a folder."
-    made.word("PLACE", "REF, type=local,dest=DIR: see the manual")
+    made.word("PLACE", "REF, type=local,dest=DIR: see docs/cache-mounts.md")
     made.word("[ID...]", "which (default: all of the store)")
     made.progress("show no progress")
     add_registry_flags(made)
@@ -129,7 +129,7 @@ def _import_flags(made: Parser) -> None:
         "Put cache mounts from a registry or a folder into the store. Mounts that "
         "have something in them are left alone, unless PLACE says force=true."
     )
-    made.word("PLACE", "REF, type=local,src=DIR: see the manual")
+    made.word("PLACE", "REF, type=local,src=DIR: see docs/cache-mounts.md")
     made.word("[ID...]", "which (default: all that are there)")
     made.progress("show no progress")
     add_registry_flags(made)

@@ -161,9 +161,9 @@ def _tag(options: argparse.Namespace, session: Session) -> None:
 
 
 def _rm_flags(made: Parser) -> None:
-    made.description = "Remove names of images. What no name and no cache needs goes with `prune`."
+    made.description = "Remove names of images. `minibuild prune` then frees the space."
     made.word("IMAGE...", "name, digest or id")
-    made.switch("-f --force", "say nothing about images that are not there")
+    made.switch("-f --force", "no error if an image is missing")
     made.habit("--no-prune", "what no name needs goes with `minibuild prune`")
 
 

@@ -94,7 +94,7 @@ def edit_flags(made: Parser, *, remote: bool) -> None:
 def access_flags(made: Parser, *, remote: bool) -> None:
     """The flags of all that make an image of others; `remote`: also from registry to registry."""
     if remote:
-        made.switch("--push", "all names are of registries: read there, and push there")
+        made.switch("--push", "all names are in registries: read from there, and push there")
         made.switch("--insecure", "short for --tls-verify=false")
         add_registry_flags(made)
     made.switch("-q --quiet", "print the digest only")
@@ -143,7 +143,7 @@ def _append(options: argparse.Namespace, session: Session) -> None:
 def _rebase_flags(made: Parser) -> None:
     made.description = "Put the layers of an image on another base, without building."
     made.epilog = (
-        "The layers are taken as they are: a RUN that looked at the old base is not run again."
+        "The layers stay as they are: a RUN that read files of the old base is not run again."
     )
     edit_flags(made, remote=True)
     made.value(
@@ -240,7 +240,7 @@ def _squashed(
 
 def _index_flags(made: Parser) -> None:
     made.description = (
-        "Make an index of images for several platforms that were built apart. Of two "
+        "Make an index of images for several platforms that were built separately. Of two "
         "for the same platform the later one counts."
     )
     made.word("NAME", "name of the index")
@@ -269,20 +269,20 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def _config_flags(made: Parser) -> None:
-    made.epilog = "An empty VALUE takes a setting out. A new entrypoint takes the old command away."
+    made.epilog = "An empty VALUE removes a setting. A new entrypoint removes the old command."
     edit_flags(made, remote=True)
     made.values("-e --env K=V", "a variable")
-    made.values("--unset-env K", "no such variable")
+    made.values("--unset-env K", "remove a variable")
     made.values("--label K=V", "a label")
-    made.values("--unset-label K", "no such label")
+    made.values("--unset-label K", "remove a label")
     made.values("--annotation K=V", "an annotation of the manifest")
     made.value("-u --user VALUE", "who runs it: USER[:GROUP]", default=None)
-    made.value("-w --workdir VALUE", "where it runs", default=None)
+    made.value("-w --workdir VALUE", "the working directory", default=None)
     made.value("--entrypoint VALUE", 'a program, or a JSON list: ["/app", "--serve"]', default=None)
     made.value("--cmd VALUE", "a word, or a JSON list", default=None)
     made.value("--stop-signal VALUE", "such as SIGINT", default=None)
     made.values("--expose PORT[/tcp|udp]", "a port that it listens on")
-    made.values("--volume PATH", "a directory that is to be a volume")
+    made.values("--volume PATH", "a directory for a volume")
 
 
 def _config(options: argparse.Namespace, session: Session) -> None:

@@ -66,7 +66,7 @@ def _save(options: argparse.Namespace, session: Session) -> None:
 def _load_flags(made: Parser) -> None:
     made.word("[PATH]", "archive, directory, or - for stdin")
     made.value("-i --input PATH", "the same, as for docker")
-    made.values("-t --tag NAME", "name to give, if it holds one image")
+    made.values("-t --tag NAME", "name of the image, if there is only one")
     made.switch("-q --quiet", "print nothing")
 
 

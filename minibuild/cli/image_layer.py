@@ -30,7 +30,7 @@ def _flags(made: Parser) -> None:
     made.description = "Show one layer as a tar, as an upperdir, and as links in a merge."
     made.epilog = (
         "IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
-        "N counts from 0, as in `minibuild image tree`. Without snapshots the tar alone is shown."
+        "N counts from 0, as in `minibuild image tree`. Without snapshots, only the tar is shown."
     )
     made.word("IMAGE", "name, digest, id, or path")
     made.word("N", "the number of the layer; the base is 0", dest="number")

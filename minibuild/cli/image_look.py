@@ -195,7 +195,7 @@ _TYPES = {"provenance": "https://slsa.dev/provenance/", "sbom": "https://spdx.de
 
 
 def _attestations_flags(made: Parser) -> None:
-    made.description = "Show what a build said of its image: see `build --provenance` and `--sbom`."
+    made.description = "Show the attestations of an image: see `build --provenance` and `--sbom`."
     made.word("IMAGE", "name, digest or id")
     made.add_argument("--type", choices=tuple(_TYPES), help="print the statements of this type")
 

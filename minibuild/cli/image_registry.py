@@ -43,7 +43,7 @@ def _add_common(made: Parser) -> None:
 def _pull_flags(made: Parser) -> None:
     made.word("NAME...", "name, with a tag or a digest")
     made.platform("default: this machine's")
-    made.switch("--all-platforms", "the image for every platform that there is")
+    made.switch("--all-platforms", "the images for all platforms")
     _add_common(made)
 
 
@@ -94,10 +94,10 @@ def _push(options: argparse.Namespace, session: Session) -> None:
 
 
 def _copy_flags(made: Parser) -> None:
-    made.description = "Copy an image from registry to registry, past the store."
+    made.description = "Copy an image from registry to registry, without the store."
     made.word("FROM", "name, with a tag or a digest", dest="source")
     made.word("TO...", "the new names", dest="name")
-    made.platform("default: all that there are")
+    made.platform("default: all")
     _add_common(made)
 
 

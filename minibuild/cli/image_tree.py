@@ -30,11 +30,11 @@ _CELLS = 60
 
 
 def _flags(made: Parser) -> None:
-    made.description = "Show where the bytes of an image are, and which of them nothing shows."
+    made.description = "Show where the bytes of an image are, and which are hidden."
     made.epilog = (
         "IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
-        "Hidden bytes are those of files that a later layer deletes or replaces: they are sent\n"
-        "and kept all the same. With --max-waste the exit code is 1 if there are more."
+        "Hidden bytes are those of files that a later layer deletes or replaces: they are still\n"
+        "transferred and stored. With --max-waste the exit code is 1 if there are more."
     )
     made.word("IMAGE", "name, digest, id, or path")
     made.value("-L --depth N", "how many levels of directories to show (1)", type=int, default=1)

@@ -36,7 +36,7 @@ _ACTIONS = {
 
 
 def _flags(made: Parser) -> None:
-    made.description = "Show what a merge did to each path: who has it last, who lost, and how."
+    made.description = "Show what a merge did to each path: which layer won, which lost, and how."
     made.epilog = (
         "IMAGE is a name or id of the store. STEP is the beginning of a step's key, or\n"
         "words of its name, such as 'RUN make'. See docs/merge.md."
@@ -44,7 +44,7 @@ def _flags(made: Parser) -> None:
     made.word("IMAGE|STEP", "an image of the store, or a step", dest="target")
     made.value("--path P", "only this path and what is below it")
     made.value("--only KIND", "conflicts, whiteouts or copies", choices=("conflicts", *_ACTIONS))
-    made.switch("--all", "also paths that one layer below the merge has, and no other")
+    made.switch("--all", "also paths that only one layer, below the merge, has")
     made.platform("which image of an index")
     made.format("text, or all of it as json", short=True)
 

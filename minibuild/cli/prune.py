@@ -1,4 +1,4 @@
-"""`minibuild du` and `prune`: what the store holds, how much room it takes, and how to make some.
+"""`minibuild du` and `prune`: what the store holds, how much space it takes, and how to free some.
 
 Comes in: a store; how old an unused record may get, and how large the cache. Goes out: a table of
 records of the cache, images, cache mounts, layers that no image has and transfers that were cut
@@ -92,7 +92,7 @@ def _prune_flags(made: Parser) -> None:
     )
     for flag, meaning in _SIZES.items():
         made.value(f"{flag} SIZE", meaning)
-    made.switch("-a --all", "keep no record of the cache, and no cache mount, however new")
+    made.switch("-a --all", "remove all records and cache mounts, also new ones")
     made.switch("--cache-mounts", "remove directories of RUN --mount=type=cache too")
     made.switch("-f --force", "do not ask")
 

@@ -30,7 +30,7 @@ def add_registry_flags(made: Parser, *, creds: bool = True) -> None:
     made.optional_value("--tls-verify [=true|false]", "true", said, default="true")
     made.value(
         "--stall-timeout TIME",
-        "give up a server that sends next to nothing for so long (default: 30s)",
+        "stop waiting for a server that sends almost nothing for this long (default: 30s)",
     )
 
 

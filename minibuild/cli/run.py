@@ -54,8 +54,8 @@ def _flags(made: Parser) -> None:
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.habit(habit)
-    made.switch("--failed", "not an image: what the last `build --on-error=keep` kept")
-    made.value("--step STEP", "not an image: what a step left")
+    made.switch("--failed", "instead of an image: what `build --on-error=keep` kept")
+    made.value("--step STEP", "instead of an image: the files that a step left")
     made.word("[IMAGE]", "name, or oci-layout://DIR:TAG")
     made.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
 

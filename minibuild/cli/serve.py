@@ -26,7 +26,7 @@ def _flags(made: Parser) -> None:
     )
     add_addresses(made)
     made.switch("--once", "end after the first build")
-    made.value("--idle-exit TIME", "end when nothing was built for so long")
+    made.value("--idle-exit TIME", "end when nothing was built for this long")
 
 
 def add_addresses(made: Parser) -> None:
@@ -36,8 +36,8 @@ def add_addresses(made: Parser) -> None:
         "where to listen: unix://PATH, tcp://HOST:PORT, or fd:// for sockets of systemd",
     )
     made.value("--tlscert FILE", "certificate for tcp://")
-    made.value("--tlskey FILE", "the key of that")
-    made.value("--tlscacert FILE", "who signs certificates of clients")
+    made.value("--tlskey FILE", "key of the certificate")
+    made.value("--tlscacert FILE", "authority of the certificates of clients")
 
 
 def certificates(options: argparse.Namespace) -> Certificates:
@@ -84,9 +84,11 @@ def _daemon_flags(made: Parser) -> None:
         "what builds may ask for: network.host, security.insecure",
     )
     made.values("--oci-worker-labels KEY=VALUE", "labels of the worker")
-    made.add_argument("--oci-worker", choices=("true",), help="the one worker is always there")
-    made.add_argument("--containerd-worker", choices=("false",), help="there is no other")
-    made.add_argument("--oci-worker-gc", choices=("false",), help="`minibuild prune` removes")
+    made.add_argument("--oci-worker", choices=("true",), help="accepted: there is one worker")
+    made.add_argument(
+        "--containerd-worker", choices=("false",), help="accepted: there is no such worker"
+    )
+    made.add_argument("--oci-worker-gc", choices=("false",), help="accepted: use `minibuild prune`")
 
 
 def _daemon(options: argparse.Namespace, session: Session) -> None:

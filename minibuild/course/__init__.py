@@ -1,8 +1,8 @@
 """Exercises of the course (docs/course): each is set as a folder with files, and marked.
 
 Comes in: the number of a lesson, a folder. Goes out: what is right in it and what is not. Marking
-reads what was built: records, layers, trees. It never looks at how an answer is written where it
-can look at what came of it.
+reads what was built: records, layers, trees. It reads the text of an answer only if the result does
+not show what is asked.
 
 Read in this order: `exercise` (what one is), `exercises`.
 """

@@ -4,5 +4,5 @@ Comes in: parents and diffs, as numbers. Goes out: mounts, open directories, cha
 nothing of images, graphs or caches.
 Read in this order: `api`, `table`, `snapshotter`, `overlay`, `view`, `compare`, `diff`, `entry`,
 `apply`, `merge`; then `native`, `mount`, `usage`, `sweep`, `select`; and `trace` and `defects`,
-which are for who wants to see a merge.
+which show a merge.
 """
