@@ -28,12 +28,12 @@ from minibuild.executor.groups import MemoryUsage, StepGroup
 from minibuild.executor.helper import Helper, close_others, reap
 from minibuild.executor.system_mounts import SystemMounts
 from minibuild.executor.wire import (
+    EndSteps,
     Exited,
     Failed,
-    Leave,
-    Left,
     Order,
     Setup,
+    StepsEnded,
     pack,
     unpack,
 )
@@ -64,7 +64,7 @@ class StepServer(Helper):
         descriptor last, and ends soon."""
         with suppress(OSError):  # It died, and its steps with it.
             try:
-                self._channel.send(pack(Leave()), tuple(held))
+                self._channel.send(pack(EndSteps()), tuple(held))
             finally:
                 close_all(held)  # Now: who closes a tree last waits until it is unmounted.
             self._channel.receive(_MAX_ORDER_BYTES)
@@ -169,7 +169,7 @@ class _Server:
                     if not data:
                         return
                     order = unpack(data)
-                    if isinstance(order, Leave):
+                    if isinstance(order, EndSteps):
                         self._leave(fds)
                         return
                     assert isinstance(order, Order)
@@ -286,7 +286,7 @@ class _Server:
             os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
             _forget(process)
         os.dup2(0, 2)  # Who reads what a build says, to its end, does not wait for this process.
-        _tell(self._requests, pack(Left()))
+        _tell(self._requests, pack(StepsEnded()))
         close_all([*held[1:], *held[:1]])
 
     def _forget_channel(self, running: _StepProcess) -> None:

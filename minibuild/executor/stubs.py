@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from minibuild.errors import DefinitionError
-from minibuild.executor.wire import Ready, Stub, Touched
+from minibuild.executor.wire import CopiedUp, Ready, Stub
 from minibuild.linux.beneath import makedirs_beneath
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import (
@@ -33,7 +33,7 @@ _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST)
 
 
-_Trace = TypeVar("_Trace", Stub, Touched)
+_Trace = TypeVar("_Trace", Stub, CopiedUp)
 
 
 class _Above(NamedTuple):
@@ -55,7 +55,7 @@ class StubMaker:
         self.root_fd = root_fd
         self.upper_fd = upper_fd
         self.stubs: list[Stub] = []
-        self.touched: dict[str, Touched] = {}
+        self.touched: dict[str, CopiedUp] = {}
 
     def make(self, target: str, *, is_dir: bool) -> None:
         """Make sure that `target` is a directory, or that it is there and none."""
@@ -124,7 +124,7 @@ class StubMaker:
                 found = os.stat(f"/{path}")
                 mode = stat.S_IMODE(found.st_mode)
                 owner, time = (found.st_uid, found.st_gid), found.st_mtime_ns
-                self.touched[path] = Touched(path, mode, *owner, time, _xattrs(f"/{path}"))
+                self.touched[path] = CopiedUp(path, mode, *owner, time, _xattrs(f"/{path}"))
         first = target.strip("/").split("/")[len(parts) : len(parts) + 1]
         return self._in_upper("/".join(parts + first))
 
@@ -214,7 +214,7 @@ def _remove(dir_fd: int, name: str, stub: Stub) -> None:
         os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=dir_fd)
 
 
-def _drop_copy(dir_fd: int, name: str, touched: Touched) -> None:
+def _drop_copy(dir_fd: int, name: str, touched: CopiedUp) -> None:
     """Remove a directory that was copied up, if it is empty and says nothing new."""
     found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     same = touched[1:5] == (

@@ -39,12 +39,12 @@ class Order(NamedTuple):
     last: bool = False
 
 
-class Leave(NamedTuple):
-    """The step server is to end every step, say `Left`, close the descriptors that come with this
-    message, the first of them last, and end."""
+class EndSteps(NamedTuple):
+    """The step server is to end every step, say `StepsEnded`, close the descriptors that come with
+    this message, the first of them last, and end."""
 
 
-class Left(NamedTuple):
+class StepsEnded(NamedTuple):
     """No step runs any more."""
 
 
@@ -60,7 +60,7 @@ class Request(NamedTuple):
     watch: bytes = b""
 
 
-class Touched(NamedTuple):
+class CopiedUp(NamedTuple):
     """A directory that overlayfs copied up because a mount point was made somewhere in it, as it
     was before: the step may have changed it since."""
 
@@ -85,7 +85,7 @@ class Ready(NamedTuple):
     """The step is set up and about to execute its program; these traces are to be removed."""
 
     stubs: tuple[Stub, ...] = ()
-    touched: tuple[Touched, ...] = ()
+    touched: tuple[CopiedUp, ...] = ()
 
 
 class Failed(NamedTuple):
@@ -126,14 +126,14 @@ class Watching(NamedTuple):
 
 
 Reply = Ready | Failed | Exited | Terminal | Watched
-Message = Setup | Order | Leave | Left | Request | Reply | Watching
+Message = Setup | Order | EndSteps | StepsEnded | Request | Reply | Watching
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Ulimit),
-        *(Setup, Order, Leave, Left, CgroupParent, Hierarchy, Resources),
-        *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched, Watching),
+        *(Setup, Order, EndSteps, StepsEnded, CgroupParent, Hierarchy, Resources),
+        *(Ready, Stub, CopiedUp, Terminal, Failed, Exited, Watched, Watching),
     )
 }
 

@@ -28,7 +28,7 @@ _AHEAD = 2
 """Buffers that are with the thread. More would be more memory and no faster."""
 
 
-class Behind:
+class BufferThread:
     """Runs `work`, which takes a buffer and a length and returns a buffer to fill, in a thread.
 
     To make a tar takes many short calls, and hashing and writing take long ones outside of the
@@ -139,7 +139,7 @@ class LayerWriter:
             raise
         self._hashed = _Hashed(self._compressor)
         # Not a method of this object: in a circle compressors would outlive it, threads and all.
-        self._behind = Behind(self._hashed.feed)
+        self._behind = BufferThread(self._hashed.feed)
         self._buffer = bytearray(BLOCK_BYTES)
         self._view = memoryview(self._buffer)
         self._used = 0

@@ -26,7 +26,7 @@ _INLINE_BYTES = 32 << 10
 _POLL_MS = 50
 
 
-class Gone(Exception):
+class PeerGone(Exception):
     """The other process has ended."""
 
 
@@ -57,14 +57,14 @@ class Caller:
         """The answer to a call. Its events go to `on_event`, an error is raised here.
 
         Once `cancelled` is set, `stop` is called, and the answer is waited for all the same;
-        without it `Cancelled` is raised at once. Raises `Gone` if the other process ends.
+        without it `Cancelled` is raised at once. Raises `PeerGone` if the other process ends.
         """
         import select
 
         try:
             _send(self._channel, _CALL, value, files)
         except OSError as error:
-            raise Gone from error
+            raise PeerGone from error
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
         told = False
@@ -113,7 +113,7 @@ class Callee:
         """The next call; None if there are no more."""
         try:
             _, value, files = _receive(self._channel)
-        except Gone:
+        except PeerGone:
             return None
         return Call(value, files)
 
@@ -153,13 +153,13 @@ def _send(channel: Channel, kind: bytes, value: object, files: Sequence[int] = (
 
 
 def _receive(channel: Channel) -> tuple[bytes, Any, list[int]]:
-    """The kind of a message, its value, and open files. Raises `Gone`."""
+    """The kind of a message, its value, and open files. Raises `PeerGone`."""
     try:
         data, files = channel.receive(1 + _INLINE_BYTES)
     except ConnectionError as error:
-        raise Gone from error
+        raise PeerGone from error
     if not data:
-        raise Gone
+        raise PeerGone
     kind, value = data[:1], data[1:]
     try:
         if value:

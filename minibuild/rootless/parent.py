@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from minibuild.errors import Cancelled, HostError
 from minibuild.events import Event, Report
 from minibuild.linux.channel import pair
-from minibuild.linux.rpc import Caller, Gone
+from minibuild.linux.rpc import Caller, PeerGone
 from minibuild.session.request import BuildRequest, BuildResult
 
 _MAX_BUILDS = 100
@@ -110,7 +110,7 @@ def _explained(cancelled: threading.Event | None = None) -> Iterator[None]:
     """Say what the death of the process means."""
     try:
         yield
-    except Gone as error:
+    except PeerGone as error:
         if cancelled is not None and cancelled.is_set():
             raise Cancelled("the build was cancelled") from error
         raise HostError(

@@ -22,7 +22,7 @@ from minibuild.fileop.api import Hooks
 from minibuild.fileop.copy import CopyJob, CopyResult, CopyTrees, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
-from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone
+from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, PeerGone
 from minibuild.oci.content import BlobFolder, ContentStore
 from minibuild.startup.tuples import NamedTuple
 
@@ -107,11 +107,11 @@ class CopyServer:
             )
         except BaseException as error:
             # Nothing is left: a server that may be at it still is closed.
-            if os.path.exists(self._making) or isinstance(error, Cancelled | Gone):
+            if os.path.exists(self._making) or isinstance(error, Cancelled | PeerGone):
                 self.close()
             if isinstance(error, Cancelled):
                 raise Cancelled("cancelled while copying files") from error
-            if isinstance(error, Gone):
+            if isinstance(error, PeerGone):
                 raise HostError(
                     "the process that is copying files died",
                     hint="was it killed, or out of memory? See `dmesg`",

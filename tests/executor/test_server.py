@@ -16,7 +16,7 @@ from minibuild.executor import server
 from minibuild.executor.api import Step, StepExit
 from minibuild.executor.local import LocalExecutor, start_executor
 from minibuild.executor.server import StepServer, _Server
-from minibuild.executor.wire import Failed, Left, Order, Setup, pack, unpack
+from minibuild.executor.wire import Failed, Order, Setup, StepsEnded, pack, unpack
 from minibuild.linux.channel import close_all, pair
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
@@ -177,7 +177,7 @@ def test_the_server_has_the_last_descriptors_of_what_it_is_to_close() -> None:
     def serve() -> None:
         close_all(theirs.receive(100)[1])
         seen.append(closed.poll(int(PATIENCE_S * 1000)))
-        theirs.send(pack(Left()))
+        theirs.send(pack(StepsEnded()))
 
     serving = threading.Thread(target=serve)
     serving.start()

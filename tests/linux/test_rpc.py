@@ -12,7 +12,7 @@ import pytest
 
 from minibuild.errors import Cancelled, DefinitionError, Span
 from minibuild.linux.channel import pair
-from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, Gone, portable
+from minibuild.linux.rpc import MAX_FILES, Call, Callee, Caller, PeerGone, portable
 from tests.support.descriptors import open_descriptors, opened_since
 
 LARGE = "x" * 1_000_000
@@ -126,7 +126,7 @@ def test_the_other_process_ends(other: Start, when: str) -> None:
     if when == "before":
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(Gone):
+    with pytest.raises(PeerGone):
         process.caller.call(0, on_event=unexpected)
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from minibuild.layer.writer import Behind
+from minibuild.layer.writer import BufferThread
 from tests.support.threads import started_since
 
 
@@ -15,7 +15,7 @@ def test_all_in_order() -> None:
         seen.append(bytes(buffer[:length]))
         return buffer
 
-    behind = Behind(work)
+    behind = BufferThread(work)
     buffer = bytearray(8)
     used = set()
     for number in range(100):
@@ -36,7 +36,7 @@ def test_an_error_comes_out(count: int) -> None:
         worked.append(length)
         raise MemoryError
 
-    behind = Behind(broken)
+    behind = BufferThread(broken)
     with pytest.raises(MemoryError):
         for _ in range(count):
             behind.feed(bytearray(8), 8)
@@ -47,7 +47,7 @@ def test_an_error_comes_out(count: int) -> None:
 
 def test_no_thread_for_nothing_and_none_that_stays() -> None:
     before = threading.enumerate()
-    behind = Behind(lambda buffer, length: buffer)
+    behind = BufferThread(lambda buffer, length: buffer)
     behind.finish()
     assert not started_since(before)
     behind.feed(bytearray(8), 8)
