@@ -241,7 +241,7 @@ def _squashed(
 def _index_flags(made: Parser) -> None:
     made.description = (
         "Make an index of images for several platforms that were built separately. Of two "
-        "for the same platform the later one counts."
+        "for the same platform the last one counts."
     )
     made.word("NAME", "name of the index")
     made.word("IMAGE...", "an image, or an index to extend")
