@@ -32,7 +32,7 @@ entries = st.builds(
     size=st.just(0),
     mtime_ns=st.integers(-(2**62), 2**62),
     linkname=st.just(""),
-    device=st.tuples(st.integers(0, 4095), st.integers(0, 1 << 20)),
+    device=st.tuples(st.integers(0, 4095), st.integers(0, (1 << 20) - 1)),
     xattrs=st.dictionaries(
         st.sampled_from(("security.capability", "user.x")), st.binary(max_size=200)
     ),
