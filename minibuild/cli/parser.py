@@ -21,9 +21,7 @@ class Parser(argparse.ArgumentParser):
     """A parser of one command."""
 
     def __init__(self, prog: str, **rest: Any) -> None:
-        # argparse makes a formatter for each flag, to check it. Here all flags get the same one.
-        checks = argparse.HelpFormatter(prog, width=80)
-        super().__init__(prog, allow_abbrev=False, formatter_class=lambda prog: checks, **rest)
+        super().__init__(prog, allow_abbrev=False, formatter_class=_formatter, **rest)
         self._optional: dict[str, str] = {}
         self._habits: dict[str, str] = {}
         self.value("--root DIR", argparse.SUPPRESS)
@@ -93,7 +91,6 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The help, with optional values written as they are given: `--pull[=VALUE]`."""
-        self.formatter_class = _formatter
         return super().format_help().replace(" [=", "[=")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
