@@ -3,9 +3,9 @@
 Comes in: a build, and a path in the result of one of its steps. Goes out: one `Origin` for each
 step on the way. A result is a list of diffs: the last one that touched the path made it, and the
 step whose own diff that is. A COPY leads on to the path that it copied, in another result or in the
-context. Diffs are read where they lie, as trees or as layers; nothing is unpacked. Where a copy
-puts what it reads is told from its operation alone, by the rules of COPY: of a folder that is named
-the contents are copied; a file goes into the destination if that is written as a folder, or if
+context. Diffs are read where they lie, as trees or as layers; nothing is unpacked. The operation
+of a copy says where its files go, by the rules of COPY: the contents of a named folder are copied;
+a file goes into the destination if that is written as a folder, or if
 there are several sources.
 Read next: `minibuild.snapshot.view`, for what a tree says of a path.
 """

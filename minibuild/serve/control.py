@@ -3,7 +3,7 @@
 Comes in: calls of a client. Goes out: who the builder is, the bytes of sessions, the progress of
 builds and, from the call that waits longest, what the outputs are.
 Rules: moby/buildkit `api/services/control/control.proto`.
-What the store holds is told and made less by the commands `du` and `prune`, in processes of their
+The commands `du` and `prune` list what the store holds and remove it, in processes of their
 own: without root they need a user namespace, which a server with threads cannot enter.
 Read next: `bridge`.
 """

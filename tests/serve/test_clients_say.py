@@ -319,7 +319,7 @@ def test_platforms_that_were_not_asked_for(
 
 
 def test_a_cache_of_the_client_that_cannot_be_read(server: str, context: Path) -> None:
-    """It is told, and the build goes on without."""
+    """The client gets a warning, and the build goes on without the cache."""
     cache = {"Type": "local", "Attrs": {"src": "/cache", "digest": f"sha256:{'0' * 64}"}}
     client = client_of(server, context)
     client.build({"cache-imports": json.dumps([cache])}, [("local", {})])
